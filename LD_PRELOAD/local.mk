@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+# What runs programs under the library without linking them to it.
+if OVERRIDE
+bin_SCRIPTS += LD_PRELOAD/pmdalloc-run
+systemddir = $(pkgdatadir)/systemd
+systemd_DATA = LD_PRELOAD/pmdalloc.conf
+preloaddocdir = $(docdir)/LD_PRELOAD
+dist_preloaddoc_DATA = LD_PRELOAD/README.md
+endif
+
+pkgconfigdir = $(libdir)/pkgconfig
+pkgconfig_DATA = LD_PRELOAD/pmdalloc.pc
+
+EXTRA_DIST += LD_PRELOAD/pmdalloc.conf.in
+CLEANFILES += LD_PRELOAD/pmdalloc.conf
+
+# Made here, not by configure: systemd reads no ${exec_prefix}, and make knows the final libdir.
+LD_PRELOAD/pmdalloc.conf: $(srcdir)/LD_PRELOAD/pmdalloc.conf.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) LD_PRELOAD && sed 's|@libdir[@]|$(libdir)|g' $(srcdir)/LD_PRELOAD/pmdalloc.conf.in >$@.tmp && \
+		mv $@.tmp $@

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Which allocators are compared, where they are, and how a program is run under one of them."""
+
+import argparse
+import glob
+import os
+import statistics
+import sys
+
+OURS = "pmdalloc"
+REFERENCE = "jemalloc"
+PEERS = {
+    "jemalloc": "libjemalloc.so.2",
+    "mimalloc": "libmimalloc.so.2.0",
+    "tcmalloc": "libtcmalloc_minimal.so.4",
+}
+LIBRARY_FOLDERS = ("/usr/lib/*", "/usr/lib", "/usr/local/lib", "/lib/*")
+
+
+def find_library(name):
+    """The first file called NAME in the system's library folders, or None."""
+    for folder in LIBRARY_FOLDERS:
+        found = sorted(glob.glob(os.path.join(folder, name)))
+        if found:
+            return found[0]
+    return None
+
+
+def parser(description):
+    """An argument parser with the options that every runner has."""
+    p = argparse.ArgumentParser(description=description)
+    p.add_argument("--programs", default="bench", help="folder of the built programs")
+    p.add_argument("--ours", metavar="PATH", help="the libpmdalloc.so to measure; without it only the others are")
+    p.add_argument("--with", dest="more", action="append", default=[], metavar="NAME=PATH",
+                   help="measure one more allocator")
+    p.add_argument("--only", metavar="NAMES", help="measure only these allocators (commas between)")
+    p.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
+    p.add_argument("--check", action="store_true", help="end with status 1 if pmdalloc misses one of its bars")
+    return p
+
+
+def chosen(arguments):
+    """Name to library path (None for the C library) of the allocators to measure."""
+    paths = {"glibc": None}
+    for name, library in PEERS.items():
+        path = find_library(library)
+        if path:
+            paths[name] = path
+        else:
+            print(f"{library} is not installed: {name} is left out", file=sys.stderr)
+    for text in arguments.more:
+        name, _, path = text.partition("=")
+        paths[name] = os.path.abspath(path)
+    if arguments.ours:
+        paths[OURS] = os.path.abspath(arguments.ours)
+    for name, path in paths.items():
+        if path and not os.path.exists(path):
+            sys.exit(f"{name}: there is no {path}")
+    if arguments.only:
+        names = arguments.only.split(",")
+        paths = {name: path for name, path in paths.items() if name in names}
+    return paths
+
+
+def environment(path):
+    """The environment that makes PATH serve a program."""
+    variables = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "GLIBC_TUNABLES")}
+    if path:
+        variables["LD_PRELOAD"] = path
+    return variables
+
+
+def serves(path, file):
+    """Whether FILE, as the dynamic loader names it, is the library PATH (None: the C library)."""
+    if path is None:
+        return os.path.basename(file).startswith("libc.so")
+    return os.path.realpath(file) == os.path.realpath(path)
+
+
+def rotated(names, by):
+    """NAMES in turned order, so that none always runs first."""
+    names = list(names)
+    by %= len(names)
+    return names[by:] + names[:by]
+
+
+def warn_if_busy():
+    """Timings taken beside other work mean little."""
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"the machine is busy (load {load:.2f}): distrust these timings", file=sys.stderr)
+
+
+def table(head, rows):
+    """Prints ROWS under HEAD in columns, the first to the left, the others to the right."""
+    cells = [list(map(str, row)) for row in [head, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    for row in cells:
+        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
+
+
+def geometric_mean(values):
+    return statistics.geometric_mean(values) if values else float("nan")
+
+
+def judge(bars):
+    """Prints BARS, triples of (what, measured, at most); whether all are met."""
+    fine = True
+    for what, measured, limit in bars:
+        met = measured <= limit
+        fine = fine and met
+        print(f"{'met   ' if met else 'MISSED'}  {what}: {measured:.4g} (at most {limit:.4g})")
+    return fine

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* Text built in a fixed buffer, for messages and statistics: never allocates, never overruns, cuts what does not fit. */
+#ifndef PMD_BASE_TEXT_H
+#define PMD_BASE_TEXT_H
+
+#include "base/base.h"
+
+struct text {
+	char *buf;
+	size_t len, room; /* len < room always: a terminating zero fits */
+};
+
+void text_init(struct text *t, char *buf, size_t room);
+void text_put(struct text *t, const char *s);
+void text_put_n(struct text *t, const char *s, size_t n);
+void text_put_number(struct text *t, int64_t n);
+void text_put_hex(struct text *t, uintptr_t n);
+
+/* Pads with spaces up to COLUMN, counted from START (an earlier value of t->len). */
+void text_pad(struct text *t, size_t start, size_t column);
+
+bool text_equal(const char *a, size_t a_len, const char *b);
+size_t text_length(const char *s);
+
+/* Reads a decimal number that fills S[0..LEN) whole. False when it is none or does not fit. */
+bool text_parse_number(const char *s, size_t len, int64_t *out);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Thread caches: the slabs that a thread owns. Each slab is current (one per class, allocated from), partial or full, and at the
+ * thread's end goes to its arena, from which other threads adopt it.
+ *
+ * Only the owner allocates from a slab and pushes on its free list, without a lock. What else happens to an owned slab (lists,
+ * states, being taken away when another thread freed its last block) is under the cache's lock, which the owner takes on its
+ * slow paths only.
+ */
+#ifndef PMD_CACHE_CACHE_H
+#define PMD_CACHE_CACHE_H
+
+#include "cache/slab.h"
+
+enum {
+	KEPT = 8,    /* empty current slabs that a thread keeps for reuse */
+	SPARSE = 32, /* slabs that have become sparse, but may be about to empty: not given up yet */
+};
+
+struct cache {
+	struct slice *current[CLASSES]; /* current slab by class; slab_none if there is none */
+
+	struct lock lock; /* guards what follows */
+	struct slice *partial[CLASSES];
+	struct slice *full;
+	struct slice *kept[KEPT], *sparse[SPARSE]; /* rings; entries may be out of date and are checked when used */
+	unsigned kept_at, sparse_at;
+	uintptr_t id;         /* cache_id of its thread; constant, unlike any other cache's */
+	uintptr_t thread;     /* os_thread_id() of the thread, under caches_lock */
+	struct arena *arena;
+	uint32_t generation;  /* forks between the first process and the one whose thread this is */
+	bool in_use;          /* under caches_lock */
+	struct cache *next;   /* all caches ever made; constant */
+};
+
+extern HIDDEN const struct slice slab_none;
+extern HIDDEN struct cache cache_none;
+
+/*
+ * For the fast paths, initial-exec: two instructions to read, and no allocation behind it. The calling thread's current slab by
+ * (size + 15) / 16, its cache, and the cache's id; slab_none, cache_none and 0 when it has none yet, and always when
+ * instrumented.
+ */
+extern HIDDEN __thread struct slice *cache_direct[DIRECT] __attribute__((tls_model("initial-exec")));
+extern HIDDEN __thread struct cache *cache_self __attribute__((tls_model("initial-exec")));
+extern HIDDEN __thread uintptr_t cache_id __attribute__((tls_model("initial-exec")));
+
+/* Set when every call must take the slow path, which does what Valgrind needs. */
+extern HIDDEN bool cache_instrumented;
+
+/* Reads options and reserves the heap, once. False (after one line on stderr) when the heap cannot be had. */
+bool cache_init(void);
+
+/* The calling thread's cache, created if need be; NULL when memory is short. */
+struct cache *cache_get(void);
+
+/* A block of CLASS when the current slab has none; with ZERO cleared. NULL when memory is short. */
+void *cache_refill(unsigned class, bool zero);
+
+/* P, a block of S that was found valid, is freed: by the owner when S is not for its fast path, or by another thread. */
+void cache_free_slow(struct slice *s, void *p);
+
+/* Whether block P of S, whose second word makes it suspicious, is free indeed. */
+bool cache_is_free(struct slice *s, const void *p);
+
+/* The owner's fast path counted S down to 0. */
+void cache_event(struct slice *s);
+
+/* Hands the calling thread's empty and sparse slabs back. */
+void cache_flush(void);
+
+/* Makes the calling thread use arena A from now on. */
+void cache_set_arena(struct cache *c, struct arena *a);
+
+/* Purges slabs of A that have been nobody's since tick UNTIL. Returns bytes. */
+size_t cache_purge_held(struct arena *a, uint32_t until);
+
+unsigned cache_threads(void);
+
+/* A message about the misuse of P, with what is known of it, and the end of the process. */
+_Noreturn void misuse(const char *what, const void *p);
+
+#endif

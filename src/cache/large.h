@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* Large blocks: extents of whole slices, those above half a region beginning on a region boundary. */
+#ifndef PMD_CACHE_LARGE_H
+#define PMD_CACHE_LARGE_H
+
+#include "cache/cache.h"
+
+/* A block of at least SIZE bytes at a multiple of ALIGN (a power of two), zeroed with ZERO. NULL when memory is short. */
+void *large_alloc(size_t size, size_t align, bool zero);
+
+/* Frees the block that S describes. */
+void large_free(struct slice *s);
+
+/* Makes it SIZE bytes, in place or moved by page tables or by copying; SIZE is above SLAB_MAX. NULL: unchanged. */
+void *large_realloc(struct slice *s, size_t size);
+
+static inline size_t large_usable(const struct slice *s)
+{
+	return (size_t)s->slices << SLICE_SHIFT;
+}
+
+#endif

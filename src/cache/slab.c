@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "cache/slab.h"
+#include "os/os.h"
+
+enum { CARVE_DIRTY_BYTES = 32768 }; /* what is carved at once where the pages were touched before */
+
+void slab_init(struct slice *s, unsigned class, bool fresh)
+{
+	uint32_t size = class_size(class);
+
+	s->free = NULL;
+	s->magic = ~(uint64_t)0 / size + 1 + is_power_of_two(size);
+	s->last = (uintptr_t)s->base - size;
+	slab_set_owner(s, SLOW_ID);
+	s->block_size = size;
+	s->capacity = (uint16_t)(((size_t)s->slices << SLICE_SHIFT) / size);
+	s->bound = s->capacity * (size * s->magic);
+	s->carved = 0;
+	s->class = (uint8_t)class;
+	s->fresh = fresh;
+	s->purged = 0;
+	s->notify_at = (uint16_t)max_size(s->capacity / 8, 1);
+	s->head = s;
+	s->next = s->prev = NULL;
+	slab_set_mark(s, 0, 0);
+	atomic_store_explicit(&s->remote, 0, memory_order_relaxed);
+	s->kind = SLICE_SLAB;
+	for (unsigned i = 1; i < s->slices; i++) {
+		s[i].kind = SLICE_INNER;
+		s[i].head = s;
+	}
+}
+
+static struct block *block_at(const struct slice *s, size_t i)
+{
+	return (struct block *)(s->base + i * s->block_size);
+}
+
+/* Puts blocks FROM to TO - 1 on the empty free list, in ascending order. */
+static void chain(struct slice *s, size_t from, size_t to)
+{
+	char *at = (char *)block_at(s, from), *last = (char *)block_at(s, to - 1);
+	size_t size = s->block_size;
+	uint64_t key = slab_key(s);
+
+	s->free = at;
+	for (; at < last; at += size)
+		*(struct block *)at = (struct block){ (struct block *)(at + size), key };
+	*(struct block *)at = (struct block){ NULL, key };
+}
+
+/* Blocks that start in page number PAGE: from the first to one before *end. */
+static size_t blocks_of_page(const struct slice *s, size_t page, size_t *end)
+{
+	*end = min_size((((page + 1) << PAGE_SHIFT) + s->block_size - 1) / s->block_size, s->carved);
+	return min_size(((page << PAGE_SHIFT) + s->block_size - 1) / s->block_size, *end);
+}
+
+static bool carve_purged(struct slice *s)
+{
+	while (s->purged) {
+		size_t page = (size_t)__builtin_ctz(s->purged), from, to;
+
+		s->purged &= (uint16_t)(s->purged - 1);
+		from = blocks_of_page(s, page, &to);
+		if (from < to) {
+			chain(s, from, to);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void set_carved(struct slice *s, size_t carved)
+{
+	uintptr_t last = (uintptr_t)s->base + (carved - 1) * s->block_size;
+
+	s->carved = (uint16_t)carved;
+	__atomic_store_n(&s->anchor, s->anchor + last - s->last, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->last, last, __ATOMIC_RELAXED);
+}
+
+bool slab_carve(struct slice *s)
+{
+	size_t from = s->carved, to, edge;
+
+	if (carve_purged(s))
+		return true;
+	if (from == s->capacity)
+		return false;
+	edge = align_up(from * s->block_size + 1, s->fresh ? PAGE_BYTES : CARVE_DIRTY_BYTES);
+	to = min_size(max_size(edge / s->block_size, from + 1), s->capacity);
+	chain(s, from, to);
+	set_carved(s, to);
+	return true;
+}
+
+void *slab_carve_zero(struct slice *s)
+{
+	if (!s->fresh || s->free || s->purged || s->carved == s->capacity)
+		return NULL;
+	set_carved(s, (size_t)s->carved + 1);
+	return block_at(s, (size_t)s->carved - 1);
+}
+
+unsigned slab_collect(struct slice *s)
+{
+	uint64_t word = atomic_exchange_explicit(&s->remote, 0, memory_order_acquire);
+	struct block *first = remote_first(word), *last = first;
+	unsigned n = remote_count(word);
+
+	if (!n)
+		return 0;
+	if (s->free) {
+		while (last->next)
+			last = last->next;
+		last->next = s->free;
+	}
+	s->free = first;
+	slab_set_mark(s, slab_live(s) - (int32_t)n, 0);
+	return n;
+}
+
+static size_t index_of(const struct slice *s, const void *p)
+{
+	return (size_t)((const char *)p - s->base) / s->block_size;
+}
+
+void *slab_block_of(const struct slice *s, const void *p)
+{
+	return block_at(s, index_of(s, p));
+}
+
+static bool on_list(const struct slice *s, const struct block *b, const void *p)
+{
+	for (unsigned n = 0; b && n < s->capacity; n++) {
+		if (b == p)
+			return true;
+		if (!slab_block_valid(s, b))
+			return false;
+		b = __atomic_load_n(&b->next, __ATOMIC_RELAXED);
+	}
+	return false;
+}
+
+bool slab_is_free(const struct slice *s, const void *p)
+{
+	return on_list(s, __atomic_load_n((struct block **)&s->free, __ATOMIC_RELAXED), p) ||
+	       on_list(s, remote_first(atomic_load_explicit(&s->remote, memory_order_acquire)), p);
+}
+
+/* ---- Purge -------------------------------------------------------------------------------------------------------- */
+
+static bool test(const uint64_t *bits, size_t i)
+{
+	return bits[i / 64] >> i % 64 & 1;
+}
+
+/* Pages on which every carved block is free, or purged before, or nothing was carved. */
+static uint16_t idle_pages(const struct slice *s, const uint64_t *free)
+{
+	uint32_t busy = 0;
+
+	for (size_t i = 0; i < s->carved; i++) {
+		size_t start = i * s->block_size, end = start + s->block_size - 1;
+
+		if (test(free, i) || (s->purged >> (start >> PAGE_SHIFT) & 1))
+			continue;
+		for (size_t page = start >> PAGE_SHIFT; page <= end >> PAGE_SHIFT; page++)
+			busy |= 1u << page;
+	}
+	return (uint16_t)~busy;
+}
+
+/* Keeps only those blocks on the free list that do not start on a page in GONE. */
+static void filter(struct slice *s, uint16_t gone)
+{
+	struct block *b = s->free, **tail = (struct block **)&s->free;
+
+	while (b) {
+		struct block *next = b->next;
+
+		if (!(gone >> ((uintptr_t)((char *)b - s->base) >> PAGE_SHIFT) & 1)) {
+			*tail = b;
+			tail = &b->next;
+		}
+		b = next;
+	}
+	*tail = NULL;
+}
+
+size_t slab_purge(struct slice *s)
+{
+	uint64_t free[SLICE_BYTES / MIN_ALIGN / 64] = { 0 };
+	uint16_t gone;
+	size_t bytes = 0;
+
+	if (s->slices != 1)
+		return 0;
+	for (struct block *b = s->free; b; b = b->next)
+		free[index_of(s, b) / 64] |= (uint64_t)1 << index_of(s, b) % 64;
+	gone = idle_pages(s, free) & (uint16_t)~s->purged;
+	/* Pages above the last carved block hold nothing, but may be dirty from an earlier use of the slice. */
+	if (s->fresh)
+		gone &= (uint16_t)((1u << (align_up((size_t)s->carved * s->block_size, PAGE_BYTES) >> PAGE_SHIFT)) - 1);
+	if (!gone)
+		return 0;
+	filter(s, gone);
+	for (uint32_t left = gone; left;) {
+		unsigned at = (unsigned)__builtin_ctz(left), run = (unsigned)__builtin_ctz(~(left >> at));
+
+		/* If the kernel refuses, the blocks are carved again all the same: nothing there needs to be zero. */
+		if (!os_drop(s->base + ((size_t)at << PAGE_SHIFT), (size_t)run << PAGE_SHIFT))
+			bytes += (size_t)run << PAGE_SHIFT;
+		left &= ~(((1u << run) - 1) << at);
+	}
+	s->purged |= gone;
+	COUNT_ADD(purged_bytes, bytes);
+	return bytes;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "conf/options.h"
+#include "os/os.h"
+
+struct options options;
+
+struct option {
+	const char *name, *words, *unit;
+	int64_t fallback, low, high;
+	_Atomic int64_t *value;
+	bool live;
+};
+
+#define NUMBER(name, fallback, low, high, live, unit, help)                                                           \
+	{ #name, NULL, unit, fallback, low, high, &options.name, live },
+#define CHOICE(name, fallback, live, words, help) { #name, words, NULL, fallback, 0, 0, &options.name, live },
+static const struct option table[] = {
+#include "conf/options.def"
+};
+#undef NUMBER
+#undef CHOICE
+
+enum { OPTIONS = sizeof table / sizeof table[0] };
+
+static const struct option *find(const char *name, size_t len)
+{
+	for (int i = 0; i < OPTIONS; i++)
+		if (text_equal(name, len, table[i].name))
+			return &table[i];
+	return NULL;
+}
+
+/* The N-th of the words in LIST ("a,b,c"), as a slice of it. */
+static size_t word_at(const char *list, int64_t n, const char **out)
+{
+	size_t len = 0;
+
+	for (; n > 0 && *list; list++)
+		n -= *list == ',';
+	*out = list;
+	while (list[len] && list[len] != ',')
+		len++;
+	return n ? 0 : len;
+}
+
+static bool parse(const struct option *o, const char *s, size_t len, int64_t *out)
+{
+	const char *word;
+	size_t n;
+
+	if (!o->words)
+		return text_parse_number(s, len, out) && *out >= o->low && *out <= o->high;
+	for (*out = 0; (n = word_at(o->words, *out, &word)); ++*out) {
+		bool same = n == len;
+
+		for (size_t i = 0; same && i < n; i++)
+			same = word[i] == s[i];
+		if (same)
+			return true;
+	}
+	return false;
+}
+
+static void put_value(struct text *t, const struct option *o, int64_t value)
+{
+	const char *word;
+
+	if (o->words) {
+		size_t n = word_at(o->words, value, &word);
+		text_put_n(t, word, n);
+	} else {
+		text_put_number(t, value);
+	}
+}
+
+static void say_unknown(const char *name, size_t len)
+{
+	char buf[512];
+	struct text t;
+
+	text_init(&t, buf, sizeof buf);
+	text_put(&t, "PMDALLOC_CONF: unknown option '");
+	text_put_n(&t, name, len);
+	text_put(&t, "' is ignored; accepted: ");
+	for (int i = 0; i < OPTIONS; i++) {
+		text_put(&t, i ? ", " : "");
+		text_put(&t, table[i].name);
+	}
+	os_message(&t);
+}
+
+static void say_bad(const struct option *o, const char *value, size_t len)
+{
+	char buf[512];
+	struct text t;
+
+	text_init(&t, buf, sizeof buf);
+	text_put(&t, "PMDALLOC_CONF: ");
+	text_put(&t, o->name);
+	text_put(&t, " does not accept '");
+	text_put_n(&t, value, len);
+	text_put(&t, "', the default ");
+	put_value(&t, o, o->fallback);
+	text_put(&t, " is used; accepted: ");
+	if (o->words) {
+		text_put(&t, o->words);
+	} else {
+		text_put_number(&t, o->low);
+		text_put(&t, " to ");
+		text_put_number(&t, o->high);
+		text_put(&t, " ");
+		text_put(&t, o->unit);
+	}
+	os_message(&t);
+}
+
+static void apply(const char *entry, size_t len)
+{
+	size_t colon = 0, start;
+	const struct option *o;
+	int64_t value;
+
+	while (colon < len && entry[colon] != ':')
+		colon++;
+	o = find(entry, colon);
+	start = colon < len ? colon + 1 : len;
+	if (!o)
+		say_unknown(entry, colon);
+	else if (parse(o, entry + start, len - start, &value))
+		atomic_store_explicit(o->value, value, memory_order_relaxed);
+	else
+		say_bad(o, entry + start, len - start);
+}
+
+static void apply_list(const char *list)
+{
+	while (*list) {
+		size_t len = 0;
+
+		while (list[len] && list[len] != ',')
+			len++;
+		if (len)
+			apply(list, len);
+		list += len + (list[len] == ',');
+	}
+}
+
+/* The value of PMDALLOC_CONF. Before the C library has set environ, it is read from the kernel into BUF. */
+static const char *find_setting(char *buf, size_t room)
+{
+	static const char name[] = "PMDALLOC_CONF=";
+	size_t n, len = sizeof name - 1;
+
+	for (char **e = environ; e && *e; e++)
+		if (!__builtin_strncmp(*e, name, len))
+			return *e + len;
+	if (environ)
+		return "";
+	n = os_read_file("/proc/self/environ", buf, room);
+	for (size_t i = 0; i + len < n; i += text_length(buf + i) + 1)
+		if (!__builtin_strncmp(buf + i, name, len))
+			return buf + i + len;
+	return "";
+}
+
+void options_init(void)
+{
+	char buf[4096];
+
+	for (int i = 0; i < OPTIONS; i++)
+		atomic_store_explicit(table[i].value, table[i].fallback, memory_order_relaxed);
+	if (!getauxval(AT_SECURE))
+		apply_list(find_setting(buf, sizeof buf));
+}
+
+int options_get(const char *name, char *buf, size_t len)
+{
+	const struct option *o = find(name, text_length(name));
+	char value[64];
+	struct text t;
+
+	if (!o)
+		return ENOENT;
+	text_init(&t, value, sizeof value);
+	put_value(&t, o, atomic_load_explicit(o->value, memory_order_relaxed));
+	if (t.len >= len)
+		return ERANGE;
+	__builtin_memcpy(buf, value, t.len + 1);
+	return 0;
+}
+
+int options_set(const char *name, const char *value)
+{
+	const struct option *o = find(name, text_length(name));
+	int64_t n;
+
+	if (!o)
+		return ENOENT;
+	if (!parse(o, value, text_length(value), &n))
+		return EINVAL;
+	if (!o->live)
+		return EPERM;
+	atomic_store_explicit(o->value, n, memory_order_relaxed);
+	return 0;
+}
+
+void options_each(void (*say)(void *arg, const char *name, const char *value), void *arg)
+{
+	char value[64];
+	struct text t;
+
+	for (int i = 0; i < OPTIONS; i++) {
+		text_init(&t, value, sizeof value);
+		put_value(&t, &table[i], atomic_load_explicit(table[i].value, memory_order_relaxed));
+		say(arg, table[i].name, value);
+	}
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The options, from the one table in options.def. Written once at start, before the heap exists; those that may change later
+ * are read and written with relaxed atomics, as nothing else is ordered by them.
+ */
+#ifndef PMD_CONF_OPTIONS_H
+#define PMD_CONF_OPTIONS_H
+
+#include <stdatomic.h>
+
+#include "base/text.h"
+
+#define NUMBER(name, fallback, low, high, live, unit, help) _Atomic int64_t name;
+#define CHOICE(name, fallback, live, words, help)           _Atomic int64_t name;
+struct options {
+#include "conf/options.def"
+};
+#undef NUMBER
+#undef CHOICE
+
+extern HIDDEN struct options options;
+
+#define OPTION(name) atomic_load_explicit(&options.name, memory_order_relaxed)
+
+enum { BACKGROUND_OFF, BACKGROUND_ON };
+enum { STATS_OFF, STATS_TEXT, STATS_JSON };
+
+/* Sets the defaults, then what PMDALLOC_CONF says. A bad entry gives one line on stderr and leaves the default. */
+void options_init(void);
+
+/* As pmd_option_get and pmd_option_set. */
+int options_get(const char *name, char *buf, size_t len);
+int options_set(const char *name, const char *value);
+
+/* Calls SAY for each option with its name and its value as text. */
+void options_each(void (*say)(void *arg, const char *name, const char *value), void *arg);
+
+#endif

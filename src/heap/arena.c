@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT */
+/* Extents in regions. Each arena's lock guards its lists and the fields of its regions; creation is under create_lock. */
+#include <string.h>
+
+#include "conf/options.h"
+#include "heap/arena.h"
+#include "os/os.h"
+
+enum { HALF_REGION = SLICES_PER_REGION / 2 };
+
+struct arena *_Atomic arenas[ARENAS_MAX];
+_Atomic size_t arena_dirty_slices;
+static struct lock create_lock;
+
+/* ---- Arenas and threads ------------------------------------------------------------------------------------------- */
+
+struct arena *arena_get(unsigned index)
+{
+	struct arena *a = atomic_load_explicit(&arenas[index], memory_order_acquire);
+
+	if (a)
+		return a;
+	lock_take(&create_lock);
+	a = atomic_load_explicit(&arenas[index], memory_order_acquire);
+	if (!a && (a = meta_alloc(sizeof *a))) {
+		a->index = index;
+		atomic_store_explicit(&arenas[index], a, memory_order_release);
+	}
+	lock_drop(&create_lock);
+	return a;
+}
+
+unsigned arena_count(void)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < ARENAS_MAX; i++)
+		n += atomic_load_explicit(&arenas[i], memory_order_relaxed) != NULL;
+	return n;
+}
+
+static unsigned threads_in(unsigned index)
+{
+	struct arena *a = atomic_load_explicit(&arenas[index], memory_order_acquire);
+
+	return a ? atomic_load_explicit(&a->threads, memory_order_relaxed) : 0;
+}
+
+static bool is_retired(unsigned index)
+{
+	struct arena *a = atomic_load_explicit(&arenas[index], memory_order_acquire);
+
+	return a && atomic_load_explicit(&a->retired, memory_order_relaxed);
+}
+
+struct arena *arena_assign(void)
+{
+	unsigned wanted = OPTION(arenas) ? (unsigned)OPTION(arenas) : os_cpus(), best = ARENAS_MAX, usable = 0;
+	struct arena *a;
+
+	for (unsigned i = 0; i < ARENAS_MAX && usable < wanted; i++) {
+		if (is_retired(i))
+			continue;
+		usable++;
+		if (best == ARENAS_MAX || threads_in(i) < threads_in(best))
+			best = i;
+	}
+	a = best < ARENAS_MAX ? arena_get(best) : NULL;
+	if (a)
+		atomic_fetch_add_explicit(&a->threads, 1, memory_order_relaxed);
+	return a;
+}
+
+void arena_unassign(struct arena *a)
+{
+	atomic_fetch_sub_explicit(&a->threads, 1, memory_order_relaxed);
+}
+
+/* ---- Regions of an arena ------------------------------------------------------------------------------------------ */
+
+static uint32_t get(_Atomic uint32_t *bits)
+{
+	return atomic_load_explicit(bits, memory_order_relaxed);
+}
+
+static void set(_Atomic uint32_t *bits, uint32_t value)
+{
+	atomic_store_explicit(bits, value, memory_order_relaxed);
+}
+
+static uint32_t mask_of(size_t first, size_t count)
+{
+	return (uint32_t)((((uint64_t)1 << count) - 1) << first);
+}
+
+/* The length of the longest run of ones, at most HALF_REGION: nobody asks for more. */
+static unsigned longest_run(uint32_t free)
+{
+	uint32_t runs[5] = { free }; /* bit per start of a run of 1, 2, 4, 8, 16 */
+	uint32_t starts;
+	unsigned log = 0, n;
+
+	if (!free)
+		return 0;
+	for (; log < 4; log++) {
+		runs[log + 1] = runs[log] & runs[log] >> (1 << log);
+		if (!runs[log + 1])
+			break;
+	}
+	starts = runs[log];
+	n = 1u << log;
+	while (log-- && n < HALF_REGION) {
+		uint32_t longer = starts & runs[log] >> n;
+
+		if (longer) {
+			starts = longer;
+			n += 1u << log;
+		}
+	}
+	return n;
+}
+
+/* Without the popcnt instruction, which not every CPU has, the compiler's own is a call. */
+static unsigned count_ones(uint32_t n)
+{
+	n -= n >> 1 & 0x55555555;
+	n = (n & 0x33333333) + (n >> 2 & 0x33333333);
+	return ((n + (n >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+}
+
+/* Positions at which COUNT free slices begin. */
+static uint32_t run_starts(uint32_t free, size_t count)
+{
+	size_t have = 1;
+
+	while (free && have < count) {
+		size_t step = min_size(have, count - have);
+		free &= free >> step;
+		have += step;
+	}
+	return free;
+}
+
+/* Bit per multiple of ALIGN. */
+static uint32_t aligned_positions(size_t align)
+{
+	static const uint32_t positions[] = { 0xffffffff, 0x55555555, 0x11111111, 0x01010101, 0x00010001, 1 };
+
+	return positions[__builtin_ctzl(align)];
+}
+
+static void unlink_region(struct arena *a, struct region *r)
+{
+	if (!r->free_bin)
+		return;
+	*(r->prev ? &r->prev->next : &a->by_free[r->free_bin]) = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	*(r->run_prev ? &r->run_prev->run_next : &a->by_run[r->run_bin]) = r->run_next;
+	if (r->run_next)
+		r->run_next->run_prev = r->run_prev;
+	if (!a->by_free[r->free_bin])
+		a->free_mask &= ~((uint64_t)1 << r->free_bin);
+	if (!a->by_run[r->run_bin])
+		a->run_mask &= ~((uint64_t)1 << r->run_bin);
+	r->next = r->prev = r->run_next = r->run_prev = NULL;
+	r->free_bin = r->run_bin = 0;
+}
+
+static void link_region(struct arena *a, struct region *r)
+{
+	uint32_t free = ~get(&r->used);
+
+	if (!free)
+		return;
+	r->free_bin = (uint8_t)count_ones(free);
+	r->run_bin = (uint8_t)longest_run(free);
+	r->next = a->by_free[r->free_bin];
+	r->run_next = a->by_run[r->run_bin];
+	if (r->next)
+		r->next->prev = r;
+	if (r->run_next)
+		r->run_next->run_prev = r;
+	a->by_free[r->free_bin] = a->by_run[r->run_bin] = r;
+	a->free_mask |= (uint64_t)1 << r->free_bin;
+	a->run_mask |= (uint64_t)1 << r->run_bin;
+}
+
+/* Every change of a region's use goes through here: it keeps lists and counters true. */
+static void update(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
+{
+	uint32_t before = ~get(&r->used) & get(&r->touched), after = ~used & touched;
+
+	set(&r->used, used);
+	set(&r->touched, touched);
+	r->aged &= ~used;
+	if (after != before)
+		atomic_fetch_add_explicit(&arena_dirty_slices, (size_t)count_ones(after) - count_ones(before),
+					  memory_order_relaxed);
+	unlink_region(a, r);
+	if (used)
+		link_region(a, r);
+}
+
+/* Frees slices of R; an R that holds nothing more goes back to its heap. */
+static void free_slices(struct arena *a, struct region *r, uint32_t mask)
+{
+	uint32_t used = get(&r->used) & ~mask;
+
+	CHECK_DEBUG((get(&r->used) & mask) == mask);
+	if (mask & 1)
+		r->spanning = NULL;
+	if (!used)
+		update(a, r, ~(uint32_t)0, get(&r->touched)); /* not counted as dirty here any more: the heap counts it */
+	else
+		update(a, r, used, get(&r->touched));
+	if (!used)
+		heap_put(r, 1);
+}
+
+/* ---- Extents ------------------------------------------------------------------------------------------------------ */
+
+static void clear(struct region *r, uint32_t mask, uint32_t touched)
+{
+	for (uint32_t dirty = mask & touched; dirty; dirty &= dirty - 1)
+		memset(r->base + ((size_t)__builtin_ctz(dirty) << SLICE_SHIFT), 0, SLICE_BYTES);
+}
+
+static struct slice *begin(struct region *r, size_t at, size_t count)
+{
+	struct slice *s = r->slices + at;
+
+	s->base = r->base + (at << SLICE_SHIFT);
+	atomic_store_explicit(&s->region, r, memory_order_relaxed);
+	s->slices = (uint32_t)count;
+	return s;
+}
+
+/* The fullest region that has COUNT free slices in a row; with an alignment, the tightest that must have them. */
+static struct region *pick(struct arena *a, size_t count, size_t align)
+{
+	size_t need = count + align - 1;
+	uint64_t bins = (count == 1 && align == 1 ? a->free_mask : a->run_mask) >> need;
+	size_t bin = need + (bins ? (size_t)__builtin_ctzll(bins) : 0);
+
+	if (!bins || bin >= BINS)
+		return NULL;
+	return count == 1 && align == 1 ? a->by_free[bin] : a->by_run[bin];
+}
+
+/* Single slices, which are slabs, come from the top of a region and longer extents from its bottom: they stay apart, and a
+ * second free of a large block seldom meets a slab that took its place. */
+static size_t position(uint32_t starts, size_t count)
+{
+	return count == 1 ? 31 - (size_t)__builtin_clz(starts) : (size_t)__builtin_ctz(starts);
+}
+
+static struct slice *take_short(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero)
+{
+	struct region *r;
+	uint32_t mask, touched;
+	size_t at;
+
+	lock_take(&a->lock);
+	r = pick(a, count, align);
+	if (!r && !(r = heap_take(1, 1, a))) {
+		lock_drop(&a->lock);
+		return NULL;
+	}
+	at = position(run_starts(~get(&r->used), count) & aligned_positions(align), count);
+	mask = mask_of(at, count);
+	touched = get(&r->touched) & mask;
+	update(a, r, get(&r->used) | mask, get(&r->touched) | mask);
+	lock_drop(&a->lock);
+	if (want_zero)
+		clear(r, mask, touched);
+	*zero = want_zero || !touched;
+	return begin(r, at, count);
+}
+
+static struct slice *take_long(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero)
+{
+	size_t regions = (count + SLICES_PER_REGION - 1) / SLICES_PER_REGION;
+	struct region *first;
+
+	*zero = true;
+	lock_take(&a->lock);
+	first = heap_take(regions, max_size(align / SLICES_PER_REGION, 1), a);
+	for (size_t i = 0; first && i < regions; i++) {
+		struct region *r = first - i;
+		uint32_t mask = mask_of(0, min_size(count - i * SLICES_PER_REGION, SLICES_PER_REGION));
+		uint32_t touched = get(&r->touched);
+
+		*zero = *zero && !(touched & mask);
+		r->spanning = i ? first->slices : NULL;
+		r->stamp = touched & mask; /* unused while active: holds what is to be cleared, without the lock */
+		update(a, r, mask, touched | mask);
+	}
+	lock_drop(&a->lock);
+	for (size_t i = 0; first && want_zero && i < regions; i++)
+		clear(first - i, ~(uint32_t)0, (first - i)->stamp);
+	*zero = *zero || want_zero;
+	return first ? begin(first, 0, count) : NULL;
+}
+
+struct slice *arena_take(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero)
+{
+	bool ignored;
+
+	if (count > UINT32_MAX)
+		return NULL;
+	if (count > HALF_REGION || align > SLICES_PER_REGION)
+		return take_long(a, count, align, want_zero, zero ? zero : &ignored);
+	return take_short(a, count, align, want_zero, zero ? zero : &ignored);
+}
+
+/* The slices of region number I of an extent that begins at slice FIRST of its first region and is COUNT long. */
+static uint32_t part(size_t first, size_t count, size_t i)
+{
+	size_t begin_at = i * SLICES_PER_REGION, end = first + count;
+
+	if (end <= begin_at)
+		return 0;
+	end = min_size(end - begin_at, SLICES_PER_REGION);
+	return i ? mask_of(0, end) : mask_of(first, end - first);
+}
+
+static size_t first_slice(const struct slice *s)
+{
+	return (size_t)(s - s->region->slices);
+}
+
+void arena_put(struct slice *s)
+{
+	struct region *r = s->region;
+	struct arena *a = atomic_load_explicit(&r->arena, memory_order_relaxed);
+	size_t first = first_slice(s), count = s->slices;
+
+	s->kind = SLICE_FREE;
+	s->bound = 0;
+	lock_take(&a->lock);
+	for (size_t i = 0; !a->retired && i * SLICES_PER_REGION < first + count; i++)
+		free_slices(a, r - i, part(first, count, i));
+	lock_drop(&a->lock);
+}
+
+static void shrink(struct arena *a, struct slice *s, size_t count)
+{
+	size_t first = first_slice(s), old = s->slices;
+
+	s->slices = (uint32_t)count;
+	for (size_t i = 0; i * SLICES_PER_REGION < first + old; i++) {
+		uint32_t surplus = part(first, old, i) & ~part(first, count, i);
+
+		if (surplus)
+			free_slices(a, s->region - i, surplus);
+	}
+}
+
+static bool extend(struct arena *a, struct slice *s, size_t count)
+{
+	size_t first = first_slice(s), last = (first + s->slices - 1) / SLICES_PER_REGION;
+	size_t new_last = (first + count - 1) / SLICES_PER_REGION;
+	struct region *tail = s->region - last;
+	uint32_t more = part(first, count, last) & ~part(first, s->slices, last);
+
+	/* A long extent that begins within a region could never be moved by page tables: let it move once, by copying. */
+	if (first && count > HALF_REGION)
+		return false;
+	if ((get(&tail->used) & more) || (new_last > last && !heap_take_after(tail, new_last - last, a)))
+		return false;
+	if (more)
+		update(a, tail, get(&tail->used) | more, get(&tail->touched) | more);
+	for (size_t i = last + 1; i <= new_last; i++) {
+		struct region *r = s->region - i;
+
+		r->spanning = s;
+		update(a, r, part(first, count, i), get(&r->touched) | part(first, count, i));
+	}
+	s->slices = (uint32_t)count;
+	return true;
+}
+
+bool arena_resize(struct slice *s, size_t count)
+{
+	struct arena *a = atomic_load_explicit(&s->region->arena, memory_order_relaxed);
+	bool ok = true;
+
+	if (count > UINT32_MAX)
+		return false;
+	lock_take(&a->lock);
+	if (a->retired)
+		ok = count <= s->slices;
+	else if (count > s->slices)
+		ok = extend(a, s, count);
+	else
+		shrink(a, s, count);
+	lock_drop(&a->lock);
+	return ok;
+}
+
+void arena_set_zero(struct slice *s, size_t regions)
+{
+	for (size_t i = 0; i < regions; i++)
+		set(&(s->region - i)->touched, 0);
+}
+
+/* ---- Purge -------------------------------------------------------------------------------------------------------- */
+
+static size_t drop_slices(struct region *r, uint32_t mask, uint32_t *dropped)
+{
+	size_t bytes = 0;
+
+	for (uint32_t left = mask; left;) {
+		size_t at = (size_t)__builtin_ctz(left), run = (size_t)__builtin_ctzll(~((uint64_t)left >> at));
+		uint32_t part_mask = mask_of(at, run);
+
+		if (!os_drop(r->base + (at << SLICE_SHIFT), run << SLICE_SHIFT)) {
+			*dropped |= part_mask;
+			bytes += run << SLICE_SHIFT;
+		}
+		left &= ~part_mask;
+	}
+	return bytes;
+}
+
+size_t arena_purge(struct region *r, bool aged_only)
+{
+	struct arena *a = atomic_load_explicit(&r->arena, memory_order_acquire);
+	uint32_t idle, target, dropped = 0;
+	size_t bytes;
+
+	if (!a || !(~get(&r->used) & get(&r->touched)))
+		return 0;
+	lock_take(&a->lock);
+	if (a->retired || r->state != REGION_ACTIVE || atomic_load_explicit(&r->arena, memory_order_relaxed) != a) {
+		lock_drop(&a->lock);
+		return 0;
+	}
+	idle = ~get(&r->used) & get(&r->touched);
+	target = aged_only ? idle & r->aged : idle;
+	r->aged = idle;
+	if (target) /* marked as used, they are nobody's until the kernel has answered */
+		update(a, r, get(&r->used) | target, get(&r->touched));
+	lock_drop(&a->lock);
+	if (!target)
+		return 0;
+	bytes = drop_slices(r, target, &dropped);
+	lock_take(&a->lock);
+	if (!a->retired) {
+		set(&r->touched, get(&r->touched) & ~dropped);
+		free_slices(a, r, target);
+	}
+	lock_drop(&a->lock);
+	COUNT_ADD(purged_bytes, bytes);
+	return bytes;
+}
+
+/* ---- Fork --------------------------------------------------------------------------------------------------------- */
+
+void arena_after_fork(void)
+{
+	for (int i = 0; i < ARENAS_MAX; i++) {
+		struct arena *a = atomic_load_explicit(&arenas[i], memory_order_relaxed);
+
+		if (!a || !lock_held(&a->lock))
+			continue;
+		a->retired = true;
+		lock_reset(&a->lock);
+	}
+	if (lock_held(&create_lock))
+		lock_reset(&create_lock);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Arenas: sets of active regions that hand out extents of slices, each under one lock. Threads are spread over them.
+ *
+ * Extents of up to half a region come from the fullest region that has room, so that sparse ones drain; longer ones begin on a
+ * region boundary, and what they leave of their last region serves others. A region whose last slice is freed goes back to its
+ * heap at once.
+ */
+#ifndef PMD_HEAP_ARENA_H
+#define PMD_HEAP_ARENA_H
+
+#include "heap/heap.h"
+
+enum {
+	ARENAS_MAX = 256,
+	CLASSES = 72, /* size classes of slabs; see cache/classes.h */
+	BINS = SLICES_PER_REGION + 1,
+};
+
+struct arena {
+	struct lock lock;           /* guards everything here and in its regions */
+	_Atomic bool retired;       /* the lock was held at a fork: nothing more is allocated, frees are dropped */
+	unsigned index;
+	uint64_t free_mask, run_mask; /* bit per bin: not empty */
+	struct region *by_free[BINS]; /* regions by their number of free slices; full ones are in no bin */
+	struct region *by_run[BINS];  /* and by their longest run of free slices */
+	struct slice *held[CLASSES];  /* slabs of no thread that have free blocks, by class */
+	struct slice *sparse[CLASSES]; /* the same, whose idle pages were purged: taken last */
+	_Atomic unsigned threads;     /* caches that use it; without the lock */
+};
+
+extern HIDDEN struct arena *_Atomic arenas[ARENAS_MAX];
+
+/* Arena INDEX, created when it does not exist; NULL when memory is short. */
+struct arena *arena_get(unsigned index);
+unsigned arena_count(void);
+
+/* The arena with the fewest threads, which from now on has one more; NULL when memory is short. */
+struct arena *arena_assign(void);
+void arena_unassign(struct arena *a);
+
+/*
+ * An extent of COUNT slices whose address is a multiple of ALIGN slices (a power of two). Its first descriptor has base,
+ * region and slices set and is otherwise for the caller to fill. With CLEAR the extent reads as zero; without, *zero (may be NULL)
+ * tells whether it does. NULL when memory is short.
+ */
+struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, bool *zero);
+
+/* Takes back the extent that begins with S. Descriptors of inner slices have been cleared by the caller. */
+void arena_put(struct slice *s);
+
+/* Makes the extent COUNT slices long where it is; what is new of it may hold anything. Shrinking succeeds always. */
+bool arena_resize(struct slice *s, size_t count);
+
+/* The first REGIONS regions of the extent, all of which are its own, read as zero now. */
+void arena_set_zero(struct slice *s, size_t regions);
+
+/* Gives back R's free slices that were touched; with AGED_ONLY those alone that were so at the last call too. Returns bytes. */
+size_t arena_purge(struct region *r, bool aged_only);
+
+/* Free slices that were touched, over all arenas. */
+extern HIDDEN _Atomic size_t arena_dirty_slices;
+
+/* In a forked child: gives up the arenas that a thread that is gone had locked. */
+void arena_after_fork(void);
+
+#endif

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reservation, growth and the pool of empty regions. Each heap's lock guards its pool; heaps_lock the adding of heaps (it is
+ * taken with no heap's lock held).
+ */
+#include <errno.h>
+
+#include "conf/options.h"
+#include "heap/heap.h"
+#include "os/os.h"
+
+struct heap heap_first;
+
+/* Until there is a heap, every pointer leads to this one, which holds no block. */
+static struct slice no_slice;
+struct slice *heap_first_slices = &no_slice;
+uintptr_t heap_first_mask;
+struct heap *_Atomic heaps[HEAPS_MAX];
+struct heap_counters heap_counters;
+_Atomic uint32_t heap_tick = 2;
+
+static struct lock heaps_lock;
+
+/* Where heaps are put at random: clear of the usual places of programs, libraries, stacks and other run times' heaps. */
+#define PLACES_START ((size_t)16 << 40)
+#define PLACES_END   ((size_t)80 << 40)
+
+enum {
+	ROOT_BYTES = 256 << 10,  /* of which the bitmap takes region_count / 8; the rest is the metadata pool */
+	STEP_REGIONS_MAX = 32,   /* growth step: a quarter of what there is, at most 64 MiB */
+	CHUNK_BYTES = 256 << 10, /* the pool grows by this much */
+	BATCH_REGIONS = 128,     /* released in one round */
+};
+
+/* ---- The metadata pool ------------------------------------------------------------------------------------------- */
+
+static struct {
+	struct lock lock;
+	char *at, *end;
+	size_t total;
+} pool;
+
+void *meta_alloc(size_t bytes)
+{
+	void *p = NULL;
+
+	bytes = align_up(bytes, CACHE_LINE);
+	lock_take(&pool.lock);
+	if ((size_t)(pool.end - pool.at) < bytes) {
+		void *chunk;
+		size_t n = align_up(max_size(bytes, CHUNK_BYTES), PAGE_BYTES);
+
+		if (!os_map(n, &chunk)) {
+			pool.at = chunk;
+			pool.end = pool.at + n;
+			pool.total += n;
+		}
+	}
+	if ((size_t)(pool.end - pool.at) >= bytes) {
+		p = pool.at;
+		pool.at += bytes;
+	}
+	lock_drop(&pool.lock);
+	return p;
+}
+
+size_t meta_bytes(void)
+{
+	size_t n = pool.total;
+
+	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++)
+		n += heaps[i]->slices_high - heaps[i]->headers_low;
+	return n;
+}
+
+/* ---- Reservation -------------------------------------------------------------------------------------------------- */
+
+/* Bytes of headers, root and descriptors for COUNT regions. */
+static size_t meta_size(size_t count, size_t root, size_t *header_bytes)
+{
+	*header_bytes = align_up(count * sizeof(struct region), PAGE_BYTES);
+	return *header_bytes + root + count * PAGE_BYTES;
+}
+
+/*
+ * Reserves META + SPAN bytes such that what follows META is a multiple of SPAN: at a random place if it is free, else by asking
+ * for twice as much and giving the ends back. *base is where META ends.
+ */
+static int reserve_aligned(size_t meta, size_t span, uintptr_t *base)
+{
+	size_t places = (PLACES_END - PLACES_START) / span, total = meta + 2 * span;
+	uintptr_t start, hint = places ? PLACES_START + os_random() % places * span : 0;
+	void *mapping;
+	int error;
+
+	if (places && !os_reserve_at((void *)(hint - meta), meta + span)) {
+		*base = hint;
+		return 0;
+	}
+	if ((error = os_reserve(total, &mapping)))
+		return error;
+	start = (uintptr_t)mapping;
+	*base = align_up(start + meta, span);
+	if (*base - meta > start)
+		os_unmap(mapping, *base - meta - start);
+	if (start + total > *base + span)
+		os_unmap((void *)(*base + span), start + total - *base - span);
+	return 0;
+}
+
+/* Reserves a heap of SPAN bytes, a power of two, at a multiple of SPAN, with its metadata right below. */
+static int reserve_span(struct heap *h, size_t span)
+{
+	size_t count = span >> REGION_SHIFT, header_bytes;
+	size_t root = align_up(max_size(count / 8 + 8, h == &heap_first ? ROOT_BYTES : 0), PAGE_BYTES);
+	size_t meta = meta_size(count, root, &header_bytes);
+	uintptr_t base;
+	int error = reserve_aligned(meta, span, &base);
+
+	if (error)
+		return error;
+	h->mapping = (char *)base - meta;
+	h->base = (char *)base;
+	h->region_count = count;
+	h->regions = (struct region *)(h->mapping + header_bytes) - 1;
+	h->headers_low = header_bytes;
+	h->available = (uint64_t *)(h->mapping + header_bytes);
+	h->slices = (struct slice *)(h->mapping + header_bytes + root);
+	h->slices_high = header_bytes + root;
+	error = os_commit(h->mapping + header_bytes, root);
+	if (error)
+		os_unmap(h->mapping, meta + span);
+	return error;
+}
+
+/* Reserves SPAN bytes, or the largest half, quarter, ... of it that the kernel agrees to, but no less than LEAST. */
+static int reserve(struct heap *h, size_t span, size_t least)
+{
+	int error;
+	bool halved = false;
+
+	while ((error = reserve_span(h, span)) && span / 2 >= least) {
+		span /= 2;
+		halved = true;
+	}
+	/* Under RLIMIT_AS leave as much again for stacks, libraries and what else the program maps. */
+	if (!error && halved && span / 2 >= least && os_address_space_limited()) {
+		os_unmap(h->mapping, (size_t)(h->base - h->mapping) + span);
+		error = reserve_span(h, span / 2);
+	}
+	if (!error && OPTION(thp) != OS_HUGE_DEFAULT)
+		os_advise_huge(h->base, h->region_count * REGION_BYTES, (enum os_huge)OPTION(thp));
+	return error;
+}
+
+/* The smallest power of two that is no less than N. */
+static size_t power_above(size_t n)
+{
+	return n > 1 ? (size_t)1 << (64 - __builtin_clzl(n - 1)) : 1;
+}
+
+/* Adds a heap that can hold COUNT regions at an alignment of ALIGN regions. */
+static bool add_heap(size_t count, size_t align, int known)
+{
+	struct heap *h;
+	size_t least = power_above((count + align) * REGION_BYTES);
+	bool ok = false;
+
+	lock_take(&heaps_lock);
+	if (known < HEAPS_MAX && heaps[known]) {
+		ok = true; /* another thread was faster */
+	} else if (known < HEAPS_MAX && (h = meta_alloc(sizeof *h))) {
+		ok = !reserve(h, max_size(heap_first.region_count * REGION_BYTES, least), least);
+		if (ok)
+			atomic_store_explicit(&heaps[known], h, memory_order_release);
+	}
+	lock_drop(&heaps_lock);
+	return ok;
+}
+
+struct slice *heap_slice_anywhere(const void *p)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		size_t at;
+
+		if (!h)
+			return NULL;
+		at = ((uintptr_t)p - (uintptr_t)h->base) >> SLICE_SHIFT;
+		if (at < atomic_load_explicit(&h->slice_count, memory_order_acquire))
+			return h->slices + at;
+	}
+	return NULL;
+}
+
+/* ---- Growth ------------------------------------------------------------------------------------------------------- */
+
+static bool commit_to(struct heap *h, size_t regions)
+{
+	size_t headers_end = (size_t)((char *)(h->regions + 1) - h->mapping);
+	size_t low = (headers_end - regions * sizeof(struct region)) & ~(PAGE_BYTES - 1);
+	/* Up to a power of two, so that whatever heap_first_mask leaves of an address leads to a descriptor that can be read. */
+	size_t high = (size_t)((char *)h->slices - h->mapping) + power_above(regions) * PAGE_BYTES;
+
+	if (low < h->headers_low && os_commit(h->mapping + low, h->headers_low - low))
+		return false;
+	h->headers_low = min_size(low, h->headers_low);
+	if (high > h->slices_high && os_commit(h->mapping + h->slices_high, high - h->slices_high))
+		return false;
+	h->slices_high = max_size(high, h->slices_high);
+	if (os_commit(h->base + h->committed * REGION_BYTES, (regions - h->committed) * REGION_BYTES))
+		return false;
+	h->committed = regions;
+	return true;
+}
+
+static bool grow(struct heap *h, size_t top)
+{
+	size_t step = min_size(max_size(h->committed / 4, 1), STEP_REGIONS_MAX);
+
+	if (top > h->region_count)
+		return false;
+	if (top > h->committed && !commit_to(h, min_size(max_size(top, h->committed + step), h->region_count)) &&
+	    !commit_to(h, top))
+		return false;
+	for (size_t i = h->top; i < top; i++) {
+		struct region *r = heap_region(h, i);
+
+		r->base = h->base + i * REGION_BYTES;
+		r->slices = h->slices + i * SLICES_PER_REGION;
+		r->heap = h;
+	}
+	atomic_store_explicit(&h->top, top, memory_order_release);
+	atomic_store_explicit(&h->slice_count, top * SLICES_PER_REGION, memory_order_release);
+	if (h == &heap_first)
+		__atomic_store_n(&heap_first_mask, power_above(top) * PAGE_BYTES - sizeof(struct slice), __ATOMIC_RELEASE);
+	return true;
+}
+
+/* ---- The pool of empty regions ------------------------------------------------------------------------------------ */
+
+static void set_available(struct heap *h, size_t i)
+{
+	h->available[i / 64] |= (uint64_t)1 << i % 64;
+	h->lowest = min_size(h->lowest, i);
+}
+
+static bool is_available(struct heap *h, size_t i)
+{
+	return h->available[i / 64] >> i % 64 & 1;
+}
+
+static void unlink_dirty(struct heap *h, struct region *r)
+{
+	*(r->prev ? &r->prev->next : &h->oldest) = r->next;
+	*(r->next ? &r->next->prev : &h->newest) = r->prev;
+	r->next = r->prev = NULL;
+	COUNT_SUB(dirty_regions, 1);
+}
+
+static void link_dirty(struct heap *h, struct region *r)
+{
+	r->next = NULL;
+	r->prev = h->newest;
+	*(h->newest ? &h->newest->next : &h->oldest) = r;
+	h->newest = r;
+	COUNT_ADD(dirty_regions, 1);
+}
+
+static void hand_out(struct heap *h, size_t first, size_t count, struct arena *arena)
+{
+	for (size_t i = first; i < first + count; i++) {
+		struct region *r = heap_region(h, i);
+
+		if (r->state == REGION_DIRTY)
+			unlink_dirty(h, r);
+		else if (r->state == REGION_CLEAN)
+			COUNT_SUB(clean_regions, 1);
+		CHECK_DEBUG(r->state != REGION_RELEASING && r->state != REGION_ACTIVE);
+		h->available[i / 64] &= ~((uint64_t)1 << i % 64);
+		r->aged = 0;
+		r->spanning = NULL;
+		atomic_store_explicit(&r->arena, arena, memory_order_relaxed);
+		r->state = REGION_ACTIVE;
+	}
+}
+
+/* The first index at or after I whose bit differs from BIT... up to LIMIT. */
+static size_t skip(struct heap *h, size_t i, size_t limit, bool bit)
+{
+	while (i < limit) {
+		uint64_t word = (bit ? ~h->available[i / 64] : h->available[i / 64]) >> i % 64;
+
+		if (word)
+			return min_size(i + (size_t)__builtin_ctzll(word), limit);
+		i = (i / 64 + 1) * 64;
+	}
+	return limit;
+}
+
+/* The lowest run of COUNT available regions, aligned; it may reach above the top, into what was never touched. */
+static size_t find_run(struct heap *h, size_t count, size_t align)
+{
+	size_t top = h->top, i = skip(h, h->lowest, top, false);
+
+	h->lowest = i;
+	while (i < top) {
+		size_t end = skip(h, i, top, true), first = align_up(i, align);
+
+		if (first < end && (end - first >= count || end == top))
+			return first;
+		i = skip(h, end, top, false);
+	}
+	return align_up(top, align);
+}
+
+static struct region *take_from(struct heap *h, size_t count, size_t align, struct arena *arena)
+{
+	size_t first, top = h->top;
+
+	if (h->retired)
+		return NULL;
+	if (count == 1 && align == 1 && h->newest) {
+		first = region_index(h->newest);
+	} else {
+		first = find_run(h, count, align);
+		if (first + count > top && !grow(h, first + count))
+			return NULL;
+		/* An aligned run above the top leaves regions below it that are available from now on. */
+		for (size_t i = top; i < first; i++) {
+			heap_region(h, i)->state = REGION_CLEAN;
+			COUNT_ADD(clean_regions, 1);
+			set_available(h, i);
+		}
+	}
+	hand_out(h, first, count, arena);
+	return heap_region(h, first);
+}
+
+int heap_init(void)
+{
+	size_t bitmap;
+	int error = reserve(&heap_first, power_above((size_t)OPTION(reserve_gib) << 30), 4 * REGION_BYTES);
+
+	if (error)
+		return error;
+	bitmap = align_up(heap_first.region_count / 8 + 8, CACHE_LINE);
+	pool.at = (char *)heap_first.available + bitmap;
+	pool.end = (char *)heap_first.slices;
+	heaps[0] = &heap_first;
+	if (!grow(&heap_first, 1))
+		return ENOMEM;
+	set_available(&heap_first, 0);
+	heap_region(&heap_first, 0)->state = REGION_CLEAN;
+	COUNT_ADD(clean_regions, 1);
+	heap_first_slices = heap_first.slices;
+	return 0;
+}
+
+struct region *heap_take(size_t count, size_t align, struct arena *arena)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		struct region *r;
+
+		if (!h && !add_heap(count, align, i))
+			return NULL;
+		h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		lock_take(&h->lock);
+		r = take_from(h, count, align, arena);
+		lock_drop(&h->lock);
+		if (r)
+			return r;
+	}
+	return NULL;
+}
+
+bool heap_take_after(struct region *r, size_t count, struct arena *arena)
+{
+	struct heap *h = r->heap;
+	size_t first = region_index(r) + 1;
+	bool ok;
+
+	lock_take(&h->lock);
+	ok = !h->retired && first + count <= h->region_count;
+	for (size_t i = first; ok && i < first + count && i < h->top; i++)
+		ok = is_available(h, i);
+	if (ok && first + count > h->top)
+		ok = grow(h, first + count);
+	if (ok)
+		hand_out(h, first, count, arena);
+	lock_drop(&h->lock);
+	return ok;
+}
+
+void heap_put(struct region *r, size_t count)
+{
+	struct heap *h = r->heap;
+	size_t first = region_index(r);
+	uint32_t now = atomic_load_explicit(&heap_tick, memory_order_relaxed);
+
+	lock_take(&h->lock);
+	for (size_t i = first; i < first + count && !h->retired; i++) {
+		r = heap_region(h, i);
+		atomic_store_explicit(&r->arena, NULL, memory_order_relaxed);
+		atomic_store_explicit(&r->used, 0, memory_order_relaxed);
+		r->stamp = now;
+		r->state = REGION_DIRTY; /* even where every slice was purged: its page table is still there */
+		link_dirty(h, r);
+		set_available(h, i);
+	}
+	lock_drop(&h->lock);
+}
+
+/* ---- Release ------------------------------------------------------------------------------------------------------ */
+
+/* Takes at most BATCH_REGIONS dirty regions out of the pool: from here on they are nobody's. */
+static size_t begin_release(struct heap *h, uint32_t until, struct region **batch)
+{
+	size_t n = 0;
+
+	lock_take(&h->lock);
+	while (n < BATCH_REGIONS && !h->retired && h->oldest && (int32_t)(until - h->oldest->stamp) >= 0) {
+		struct region *r = h->oldest;
+		size_t i = region_index(r);
+
+		unlink_dirty(h, r);
+		h->available[i / 64] &= ~((uint64_t)1 << i % 64);
+		r->state = REGION_RELEASING;
+		batch[n++] = r;
+	}
+	lock_drop(&h->lock);
+	return n;
+}
+
+static void sort_by_address(struct region **batch, size_t n)
+{
+	for (size_t i = 1; i < n; i++) {
+		struct region *r = batch[i];
+		size_t at = i;
+
+		for (; at && batch[at - 1]->base > r->base; at--)
+			batch[at] = batch[at - 1];
+		batch[at] = r;
+	}
+}
+
+/* The kernel has answered for the COUNT regions from R on: they are available again, as clean or, if it refused, as dirty. */
+static void end_release(struct heap *h, struct region *r, size_t count, bool dropped)
+{
+	size_t first = region_index(r);
+
+	lock_take(&h->lock);
+	for (size_t i = first; i < first + count && !h->retired; i++) {
+		r = heap_region(h, i);
+		if (dropped) {
+			atomic_store_explicit(&r->touched, 0, memory_order_relaxed);
+			r->state = REGION_CLEAN;
+			COUNT_ADD(clean_regions, 1);
+		} else {
+			r->stamp = atomic_load_explicit(&heap_tick, memory_order_relaxed);
+			r->state = REGION_DIRTY;
+			link_dirty(h, r);
+		}
+		set_available(h, i);
+	}
+	lock_drop(&h->lock);
+}
+
+size_t heap_release(struct heap *h, uint32_t until)
+{
+	struct region *batch[BATCH_REGIONS];
+	size_t n, released = 0;
+	bool refused = false;
+
+	while (!refused && (n = begin_release(h, until, batch))) {
+		sort_by_address(batch, n);
+		for (size_t i = 0, run; i < n; i += run) {
+			bool dropped;
+
+			for (run = 1; i + run < n && batch[i + run]->base == batch[i]->base + run * REGION_BYTES;)
+				run++;
+			dropped = !os_drop(batch[i]->base, run * REGION_BYTES);
+			COUNT_ADD(release_calls, 1);
+			if (dropped) {
+				/* Free slices' descriptors are all zero but for leftovers nobody reads: their page goes too. */
+				os_drop(batch[i]->slices, run * PAGE_BYTES);
+				COUNT_ADD(releases, run);
+				released += run;
+			} else {
+				COUNT_ADD(release_failures, 1);
+				refused = true;
+			}
+			end_release(h, batch[i], run, dropped);
+		}
+	}
+	return released * REGION_BYTES;
+}
+
+/* ---- Fork --------------------------------------------------------------------------------------------------------- */
+
+void heap_after_fork(void)
+{
+	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++) {
+		if (!lock_held(&heaps[i]->lock))
+			continue;
+		heaps[i]->retired = true;
+		lock_reset(&heaps[i]->lock);
+	}
+	if (lock_held(&heaps_lock))
+		lock_reset(&heaps_lock);
+	if (lock_held(&pool.lock)) {
+		pool.at = pool.end = NULL;
+		lock_reset(&pool.lock);
+	}
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reservations of address space, and the empty regions in them.
+ *
+ * A heap is one mapping: metadata below; above it the regions, at a multiple of their whole size. Both are made writable from
+ * the bottom up:
+ *
+ *   | none | region headers, downwards <- | root page(s) | -> slice descriptors | none || regions -> | none |
+ *
+ * so that a heap is five VMAs however large it is. The first heap (heap_first) is found by arithmetic alone; a further one is
+ * reserved when it is full, and found by search.
+ *
+ * State of a region, and who may change it:
+ *   UNTOUCHED, CLEAN, DIRTY   available; the heap's lock. CLEAN and UNTOUCHED read as zero
+ *   RELEASING                 nobody's: the kernel is asked to drop it; only the releasing thread may change it, under the lock
+ *   ACTIVE                    an arena's, under that arena's lock
+ *
+ * Invariant: a region is handed out only from an available state, and os_drop is called only on RELEASING regions, so a release
+ * never meets live data, however late it comes.
+ */
+#ifndef PMD_HEAP_HEAP_H
+#define PMD_HEAP_HEAP_H
+
+#include "heap/slice.h"
+#include "os/lock.h"
+
+enum region_state { REGION_UNTOUCHED = 0, REGION_CLEAN, REGION_DIRTY, REGION_RELEASING, REGION_ACTIVE };
+
+struct arena;
+struct heap;
+
+struct region {
+	char *base;
+	struct slice *slices;      /* its 32 descriptors */
+	struct heap *heap;
+	struct arena *_Atomic arena; /* of an ACTIVE region */
+	struct slice *spanning;    /* the large block that covers the first slice and began in an earlier region */
+	struct region *next, *prev; /* DIRTY: the heap's list, oldest first. ACTIVE: the arena's list by free slices */
+	struct region *run_next, *run_prev; /* ACTIVE: the arena's list by longest free run */
+	_Atomic uint32_t used;     /* bit per slice: handed out (or being purged); the arena's lock, read without by statistics */
+	_Atomic uint32_t touched;  /* bit per slice: may hold other than zero; the arena's lock */
+	uint32_t aged;             /* bit per slice: was free and touched at the last tick */
+	uint32_t stamp;            /* DIRTY: the tick in which it emptied */
+	_Atomic uint8_t state;
+	uint8_t free_bin, run_bin; /* ACTIVE: which lists it is in, 0 none */
+} __attribute__((aligned(CACHE_LINE)));
+
+struct heap {
+	char *base;               /* constant from here ... */
+	struct slice *slices;
+	struct region *regions;   /* header i is at regions - i */
+	uint64_t *available;      /* bit per region: CLEAN or DIRTY */
+	size_t region_count;      /* ... to here */
+	_Atomic size_t top;       /* regions below are not UNTOUCHED; the lock, read without by scans */
+	_Atomic size_t slice_count; /* slices below top, whose descriptors can be read; as top */
+
+	struct lock lock;         /* guards what follows */
+	bool retired;             /* the lock was held at a fork: nothing more is taken or given back */
+	size_t committed;         /* regions made writable */
+	size_t headers_low;       /* offset of the lowest writable header byte from the mapping's start */
+	size_t slices_high;       /* offset of the end of writable descriptors */
+	size_t lowest;            /* no region below is available */
+	char *mapping;
+	struct region *oldest, *newest; /* DIRTY regions */
+};
+
+enum { HEAPS_MAX = 64 };
+
+extern HIDDEN struct heap heap_first;
+extern HIDDEN struct heap *_Atomic heaps[HEAPS_MAX]; /* filled from 0 on, never emptied */
+
+/* Counters for statistics; relaxed. */
+struct heap_counters {
+	_Atomic size_t dirty_regions, clean_regions, releases, release_calls, release_failures, purged_bytes, moved_bytes;
+};
+extern HIDDEN struct heap_counters heap_counters;
+
+/* The clock of decay, advanced by the scavenger. */
+extern HIDDEN _Atomic uint32_t heap_tick;
+
+/* Reserves the first heap. Returns 0 or an errno value. Called once, before any other function here. */
+int heap_init(void);
+
+/*
+ * Hands out COUNT adjacent regions, the first at a multiple of ALIGN regions, all with state ACTIVE and ARENA set and nothing
+ * used; prefers dirty ones. NULL when there is no memory. *touched tells whether a region may hold other than zero.
+ */
+struct region *heap_take(size_t count, size_t align, struct arena *arena);
+
+/* Hands out the COUNT regions that follow R, if they are available. */
+bool heap_take_after(struct region *r, size_t count, struct arena *arena);
+
+/* Takes back COUNT adjacent regions that hold nothing. */
+void heap_put(struct region *r, size_t count);
+
+/* Releases dirty regions that emptied at tick UNTIL or before. Returns the bytes given back. */
+size_t heap_release(struct heap *h, uint32_t until);
+
+/* Memory for caches and arenas: zeroed, never given back. NULL when there is none. */
+void *meta_alloc(size_t bytes);
+size_t meta_bytes(void);
+
+/* In a forked child: gives up whatever a thread that is gone had locked. */
+void heap_after_fork(void);
+
+static inline struct region *heap_region(struct heap *h, size_t i)
+{
+	return h->regions - i;
+}
+
+static inline size_t region_index(struct region *r)
+{
+	return (size_t)(r->heap->regions - r);
+}
+
+/*
+ * The first heap's descriptors for free()'s fast path. Its base is a multiple of its size, so (p >> 9) & heap_first_mask is the
+ * offset of the descriptor of P's slice, when P lies in the part of the heap that is in use; for any other P it is the offset of
+ * some descriptor that can be read, and slab_block_valid() says that P is not a block of it.
+ *
+ * The mask only grows, and before a thread can hold a pointer that needs a new one it has been handed it with the pointer, so
+ * any value read is good; sanitizers want to see an atomic.
+ */
+extern HIDDEN struct slice *heap_first_slices;
+extern HIDDEN uintptr_t heap_first_mask;
+
+static inline struct slice *heap_first_slice(const void *p)
+{
+#ifdef PMD_SANITIZED
+	uintptr_t mask = __atomic_load_n(&heap_first_mask, __ATOMIC_RELAXED);
+#else
+	uintptr_t mask = heap_first_mask;
+#endif
+	return (struct slice *)((uintptr_t)heap_first_slices + ((uintptr_t)p >> (SLICE_SHIFT - 7) & mask));
+}
+
+_Static_assert(sizeof(struct slice) == 1 << 7, "the shift above");
+
+/* The descriptor of the slice that P lies in; NULL when P is in no heap. */
+struct slice *heap_slice_anywhere(const void *p);
+
+#define COUNT_ADD(counter, n) atomic_fetch_add_explicit(&heap_counters.counter, (n), memory_order_relaxed)
+#define COUNT_SUB(counter, n) atomic_fetch_sub_explicit(&heap_counters.counter, (n), memory_order_relaxed)
+#define COUNT_GET(counter)    atomic_load_explicit(&heap_counters.counter, memory_order_relaxed)
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The descriptor of a slice, 128 bytes, outside of the heap: slices + ((p - base) >> 16). Of an extent of several slices the
+ * first descriptor describes the extent; those after it hold only `kind` and `head`, and only in slabs. The descriptor of a free
+ * slice has kind SLICE_FREE and bound 0.
+ *
+ *   line 1   what the owning thread reads and writes on its fast paths
+ *   line 2   what other threads touch, and links
+ *
+ * Who may write what of a slab:
+ *   free, count        the owning thread alone, without a lock; once the slab is held by its arena, the arena's lock
+ *   anchor, last, mark, carved, state, cache, next, prev
+ *                      the owner's cache lock; once held by the arena, the arena's lock
+ *   remote             anybody, atomically
+ *   the rest           set before the first block is handed out, constant until the slab is retired
+ *
+ * count + mark == live blocks of a slab, those on its remote list included. The owner's fast path only sees count reach 0, an
+ * event; the mark decides what that means: 0, the slab is empty; more, it has become sparse; MARK_KEPT, never.
+ */
+#ifndef PMD_HEAP_SLICE_H
+#define PMD_HEAP_SLICE_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+
+enum slice_kind {
+	SLICE_FREE = 0,
+	SLICE_SLAB,
+	SLICE_LARGE,
+	SLICE_INNER, /* of a slab of several slices: see head */
+};
+
+enum slab_state {
+	SLAB_NONE = 0,
+	SLAB_CURRENT, /* its thread allocates from it */
+	SLAB_PARTIAL, /* in its cache's partial list: has free blocks, or had */
+	SLAB_FULL,    /* in its cache's full list */
+	SLAB_HELD,    /* no thread's: its arena's, in a list there if it has free blocks */
+	SLAB_PURGING, /* out of its arena's list while the kernel is asked to drop pages */
+};
+
+enum { MARK_KEPT = -(1 << 30), LARGE_PIECES = 4 };
+
+struct cache;
+struct region;
+
+struct slice {
+	void *free;         /* blocks freed by the owner, linked through their first word */
+	union {
+		uint64_t magic;                /* see slab_block_of_thread */
+		uint16_t pieces[LARGE_PIECES]; /* of a large block that mremap moved: see cache/large.c */
+	};
+	uintptr_t anchor;   /* last + the owner's cache_id, or + SLOW_ID; see slab_block_of_thread */
+	uint64_t bound;     /* see there; 0 in descriptors of anything but slabs */
+	uintptr_t last;     /* address of the last block carved so far */
+	int32_t count;
+	int32_t mark;
+	uint32_t block_size;
+	uint16_t capacity, carved; /* blocks */
+	uint8_t kind, class, state;
+	bool fresh;         /* what is not carved yet reads as zero */
+	uint32_t slices;    /* length of the extent */
+
+	_Atomic uint64_t remote __attribute__((aligned(CACHE_LINE))); /* address of the first block << 16 | their number */
+	uint32_t held_tick; /* when its arena got it, or last purged it */
+	uint16_t notify_at; /* so many remote frees make a full slab worth looking at */
+	uint16_t purged;    /* bit per page: given back, the blocks that start there are on no list */
+	struct cache *_Atomic cache;
+	struct slice *next, *prev;
+	char *base;
+	struct slice *head; /* of a slab: its first descriptor */
+	struct region *_Atomic region; /* atomic: late remote frees look at it */
+};
+
+_Static_assert(sizeof(struct slice) == 128, "32 descriptors fill one page");
+_Static_assert(offsetof(struct slice, remote) == CACHE_LINE, "the owner's line is its own");
+
+#endif

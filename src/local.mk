@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+pmdincludedir = $(includedir)/pmdalloc
+pmdinclude_HEADERS = include/pmdalloc/pmdalloc.h
+
+lib_LTLIBRARIES = libpmdalloc.la
+
+PMD_SOURCES = \
+	src/base/base.h src/base/text.h src/base/text.c \
+	src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
+	src/conf/options.h src/conf/options.c src/conf/options.def \
+	src/heap/slice.h src/heap/heap.h src/heap/heap.c src/heap/arena.h src/heap/arena.c \
+	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
+	src/cache/large.h src/cache/large.c src/cache/scavenger.h src/cache/scavenger.c \
+	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \
+	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c
+if SANITIZED
+PMD_SOURCES += src/os/thread_pthread.c
+else
+PMD_SOURCES += src/os/thread_clone.c
+endif
+PMD_CPPFLAGS_LIB = $(AM_CPPFLAGS)
+PMD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fexceptions -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
+	-fno-builtin-free -ffunction-sections
+if OVERRIDE
+PMD_CPPFLAGS_LIB += -DPMD_OVERRIDE
+PMD_SOURCES += src/api/compat.c src/api/cxx.c
+endif
+EXTRA_DIST += src/README.md src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c
+
+libpmdalloc_la_SOURCES = $(PMD_SOURCES)
+libpmdalloc_la_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
+libpmdalloc_la_CFLAGS = $(PMD_CFLAGS)
+libpmdalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(PMDALLOC_SOVERSION) -shared \
+	-Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-Bsymbolic-functions -Wl,--no-undefined
+
+# The static forms: one relocatable object in which only the public names are global, so that a program's own arena_get() or
+# heap_init() does not collide, and the archive that holds it.
+noinst_LIBRARIES = libpmdalloc-parts.a
+libpmdalloc_parts_a_SOURCES = $(PMD_SOURCES)
+libpmdalloc_parts_a_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
+libpmdalloc_parts_a_CFLAGS = $(PMD_CFLAGS) -fno-lto
+
+pmdobjdir = $(libdir)
+pmdobj_DATA = pmdalloc.o libpmdalloc.a
+CLEANFILES += pmdalloc.o libpmdalloc.a
+
+pmdalloc.o: libpmdalloc-parts.a
+	$(AM_V_GEN)$(CC) $(SANITIZER_FLAGS) -r -nostdlib -o $@.tmp -Wl,--whole-archive libpmdalloc-parts.a -Wl,--no-whole-archive \
+		&& $(OBJCOPY) --localize-hidden $@.tmp $@ && rm -f $@.tmp
+
+libpmdalloc.a: pmdalloc.o
+	$(AM_V_AR)rm -f $@ && $(AR) cr $@ pmdalloc.o && $(RANLIB) $@

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel interface for Linux. Owns no state; may be called from any thread at any time. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "os/os.h"
+#include "os/syscall.h"
+
+static int call(long nr, long a, long b, long c, long d, long e)
+{
+	long result = os_syscall(nr, a, b, c, d, e, 0);
+
+	return result < 0 ? (int)-result : 0;
+}
+
+static int map(void *at, size_t bytes, int prot, int flags, void **out)
+{
+	long result = os_syscall(SYS_mmap, (long)at, (long)bytes, prot, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (result < 0 && result > -4096)
+		return (int)-result;
+	if (out)
+		*out = (void *)result;
+	return 0;
+}
+
+int os_reserve(size_t bytes, void **out)
+{
+	return map(NULL, bytes, PROT_NONE, MAP_NORESERVE, out);
+}
+
+int os_reserve_at(void *p, size_t bytes)
+{
+	void *got;
+	int error = map(p, bytes, PROT_NONE, MAP_NORESERVE | MAP_FIXED_NOREPLACE, &got);
+
+	if (!error && got != p) { /* kernels before 4.17 take the address for a hint */
+		os_unmap(got, bytes);
+		return EEXIST;
+	}
+	return error;
+}
+
+int os_map(size_t bytes, void **out)
+{
+	return map(NULL, bytes, PROT_READ | PROT_WRITE, 0, out);
+}
+
+int os_commit(void *p, size_t bytes)
+{
+	return call(SYS_mprotect, (long)p, (long)bytes, PROT_READ | PROT_WRITE, 0, 0);
+}
+
+int os_unmap(void *p, size_t bytes)
+{
+	return call(SYS_munmap, (long)p, (long)bytes, 0, 0, 0);
+}
+
+int os_drop(void *p, size_t bytes)
+{
+	int error;
+
+	do
+		error = call(SYS_madvise, (long)p, (long)bytes, MADV_DONTNEED, 0, 0);
+	while (error == EAGAIN || error == EINTR);
+	return error;
+}
+
+int os_move(void *from, void *to, size_t bytes)
+{
+	return call(SYS_mremap, (long)from, (long)bytes, (long)bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+		    (long)to);
+}
+
+int os_remap(void *p, size_t bytes)
+{
+	return map(p, bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_NORESERVE, NULL);
+}
+
+int os_advise_huge(void *p, size_t bytes, enum os_huge huge)
+{
+	if (huge == OS_HUGE_DEFAULT)
+		return 0;
+	return call(SYS_madvise, (long)p, (long)bytes, huge == OS_HUGE_ALWAYS ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0);
+}
+
+void os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value, ms < 0 ? 0 : (long)&t, 0);
+}
+
+void os_wake(_Atomic uint32_t *word)
+{
+	call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 1, 0, 0);
+}
+
+void os_yield(void)
+{
+	call(SYS_sched_yield, 0, 0, 0, 0, 0);
+}
+
+int os_copy_fd(int fd)
+{
+	long copy = os_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 100, 0, 0, 0);
+
+	return copy < 0 ? -1 : (int)copy;
+}
+
+void os_write(int fd, const char *buf, size_t len)
+{
+	while (len) {
+		long n = os_syscall(SYS_write, fd, (long)buf, (long)len, 0, 0, 0);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		buf += n;
+		len -= (size_t)n;
+	}
+}
+
+size_t os_read_file(const char *path, char *buf, size_t len)
+{
+	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	size_t have = 0;
+
+	while (fd >= 0 && have + 1 < len) {
+		long n = os_syscall(SYS_read, fd, (long)(buf + have), (long)(len - 1 - have), 0, 0, 0);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		have += (size_t)n;
+	}
+	if (fd >= 0)
+		call(SYS_close, fd, 0, 0, 0, 0);
+	buf[have] = 0;
+	return have;
+}
+
+uint64_t os_random(void)
+{
+	uint64_t r = 0;
+	struct timespec t;
+
+	if (os_syscall(SYS_getrandom, (long)&r, sizeof r, 1 /* GRND_NONBLOCK */, 0, 0, 0) != sizeof r) {
+		call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0, 0);
+		r = ((uint64_t)t.tv_nsec << 32 ^ (uintptr_t)&r) * 0x9e3779b97f4a7c15u;
+	}
+	return r;
+}
+
+/* The CPU quota of the cgroup (version 2) this process is in, rounded up; 0 when there is none. */
+static unsigned quota_cpus(void)
+{
+	char buf[64];
+	int64_t quota, period;
+	size_t n = os_read_file("/sys/fs/cgroup/cpu.max", buf, sizeof buf), space = 0, end = n;
+
+	while (space < n && buf[space] != ' ')
+		space++;
+	while (end > space && buf[end - 1] == '\n')
+		end--;
+	if (space >= end || !text_parse_number(buf, space, &quota) ||
+	    !text_parse_number(buf + space + 1, end - space - 1, &period) || period <= 0)
+		return 0;
+	return (unsigned)((quota + period - 1) / period);
+}
+
+unsigned os_cpus(void)
+{
+	unsigned long mask[1024 / (8 * sizeof(long))] = { 0 };
+	unsigned cpus = 0, quota;
+	long bytes = os_syscall(SYS_sched_getaffinity, 0, sizeof mask, (long)mask, 0, 0, 0);
+
+	for (long i = 0; i < bytes / (long)sizeof mask[0]; i++)
+		cpus += (unsigned)__builtin_popcountl(mask[i]);
+	quota = cpus > 1 ? quota_cpus() : 0;
+	if (quota && quota < cpus)
+		cpus = quota;
+	return cpus ? cpus : 1;
+}
+
+bool os_address_space_limited(void)
+{
+	struct rlimit limit;
+
+	return !call(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0) && limit.rlim_cur != RLIM_INFINITY;
+}
+
+void os_message(const struct text *t)
+{
+	char line[1024];
+	struct text out;
+
+	text_init(&out, line, sizeof line - 1);
+	text_put(&out, "pmdalloc: ");
+	text_put_n(&out, t->buf, t->len);
+	line[out.len] = '\n';
+	os_write(2, line, out.len + 1);
+}
+
+void os_abort(void)
+{
+	abort();
+}
+
+void check_failed(const char *cond, const char *file, int line)
+{
+	char buf[512];
+	struct text t;
+
+	text_init(&t, buf, sizeof buf);
+	text_put(&t, "internal check failed: ");
+	text_put(&t, cond);
+	text_put(&t, " at ");
+	text_put(&t, file);
+	text_put(&t, ":");
+	text_put_number(&t, line);
+	os_message(&t);
+	os_abort();
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Everything that is asked of the kernel. No call touches errno; those that can fail return 0 or an errno value.
+ * Addresses and sizes are multiples of the page.
+ */
+#ifndef PMD_OS_OS_H
+#define PMD_OS_OS_H
+
+#include "base/base.h"
+#include "base/text.h"
+
+/* Reserves BYTES of address space that cannot be touched and is not charged. */
+int os_reserve(size_t bytes, void **out);
+
+/* The same at P, if nothing is there. */
+int os_reserve_at(void *p, size_t bytes);
+
+/* Maps BYTES of zeroed, readable and writable memory. */
+int os_map(size_t bytes, void **out);
+
+/* Makes part of a reservation readable and writable; charged from now on under strict overcommit. */
+int os_commit(void *p, size_t bytes);
+
+int os_unmap(void *p, size_t bytes);
+
+/* Drops the pages of P[0..BYTES), and their page tables where whole PMDs are covered (MADV_PT_RECLAIM). On success the
+ * range reads as zero; on failure nothing may be assumed of it, and its contents may be partly gone. */
+int os_drop(void *p, size_t bytes);
+
+/* Moves the pages of FROM[0..BYTES) to TO, which is replaced, without copying. FROM stays mapped and reads as zero. EINVAL on
+ * kernels before 5.7. On failure TO may be unmapped. */
+int os_move(void *from, void *to, size_t bytes);
+
+/* Puts fresh zeroed memory over P[0..BYTES), whatever is mapped there. */
+int os_remap(void *p, size_t bytes);
+
+enum os_huge { OS_HUGE_DEFAULT, OS_HUGE_ALWAYS, OS_HUGE_NEVER };
+int os_advise_huge(void *p, size_t bytes, enum os_huge huge);
+
+/* Waits while *WORD == VALUE, at most MS milliseconds (-1: without end). Returns early at will. */
+void os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms);
+void os_wake(_Atomic uint32_t *word);
+void os_yield(void);
+
+/* A copy of descriptor FD, above those that programs count on, closed on exec; -1 if it cannot be had. */
+int os_copy_fd(int fd);
+
+void os_write(int fd, const char *buf, size_t len);
+
+/* Reads at most LEN - 1 bytes of the file PATH, terminates them; returns their number, 0 on any failure. */
+size_t os_read_file(const char *path, char *buf, size_t len);
+
+/* 64 random bits; not for cryptography when the kernel has none yet. */
+uint64_t os_random(void);
+
+/* CPUs that this process may use: its affinity, cut by its cgroup's quota. At least 1. */
+unsigned os_cpus(void);
+
+/* Whether RLIMIT_AS bounds this process's address space. */
+bool os_address_space_limited(void);
+
+/*
+ * Starts a thread that runs RUN and ends when it returns. *ALIVE is not 0 from the call until the thread no longer uses
+ * its stack (the STACK_BYTES at STACK). RUN may use no thread-local variable and no C library function.
+ */
+int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive);
+
+/* Identifies the calling thread as long as it lives: the address of its thread control block. Never odd. */
+static inline uintptr_t os_thread_id(void)
+{
+#ifdef __x86_64__
+	uintptr_t id;
+	__asm__("mov %%fs:0, %0" : "=r"(id));
+	return id;
+#else
+	return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
+
+/* Prints "pmdalloc: " and T as one line on stderr. */
+void os_message(const struct text *t);
+_Noreturn void os_abort(void);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads without the C library: pthread_create would allocate and take the loader's locks, and it may not be called from
+ * everywhere that free() is. The thread has a thread control block of its own that holds only what compiled code reads (the
+ * pointer to itself and the stack protector's canary), so the creator may end before it. All signals are blocked.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+
+#include "os/os.h"
+#include "os/syscall.h"
+
+struct control_block {
+	void *self; /* read through %fs:0 */
+	uint64_t unused[4];
+	uint64_t canary; /* %fs:0x28 */
+	uint64_t rest[2];
+};
+
+#ifdef __x86_64__
+
+static int start(void (*run)(void), uintptr_t top, struct control_block *tcb, _Atomic uint32_t *alive)
+{
+	long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+		     CLONE_CHILD_CLEARTID;
+	long result;
+	register _Atomic uint32_t *r10 __asm__("r10") = alive;
+	register void *r8 __asm__("r8") = tcb;
+
+	/* The child comes back on an empty stack: it calls RUN from a register and ends without returning. */
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "call *%[run]\n\t"
+			 "mov %[exit], %%eax\n\t"
+			 "xor %%edi, %%edi\n\t"
+			 "syscall\n\t"
+			 "hlt\n"
+			 "1:"
+			 : "=a"(result)
+			 : "a"((long)SYS_clone), "D"(flags), "S"(top), "d"(0L), "r"(r10), "r"(r8), [run] "r"(run),
+			   [exit] "i"(SYS_exit)
+			 : "rcx", "r11", "memory");
+	return result < 0 ? (int)-result : 0;
+}
+
+int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
+{
+	uintptr_t top = ((uintptr_t)stack + stack_bytes - sizeof(struct control_block)) & ~(uintptr_t)63;
+	struct control_block *tcb = (struct control_block *)top;
+	uint64_t all = ~(uint64_t)0, saved;
+	int error;
+
+	*tcb = (struct control_block){ .self = tcb, .canary = os_random() };
+	__atomic_store_n((uint32_t *)alive, 1, __ATOMIC_RELEASE);
+	os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&saved, sizeof all, 0, 0);
+	error = start(run, top, tcb, alive);
+	os_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&saved, 0, sizeof saved, 0, 0);
+	if (error)
+		__atomic_store_n((uint32_t *)alive, 0, __ATOMIC_RELEASE);
+	return error;
+}
+
+#else
+
+int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
+{
+	(void)run, (void)stack, (void)stack_bytes, (void)alive;
+	return ENOSYS;
+}
+
+#endif

@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Builds and tests every configuration that can be built, and checks the form of the sources.
+# Run in a build directory: configs.sh SOURCE_DIRECTORY [NAME]...   Each configuration lives in configs/NAME below it.
+set -uo pipefail
+
+source_dir=$(cd "$1" && pwd -P) || exit 2
+shift
+only=" $* "
+passed=0
+failed=0
+jobs=$(nproc 2>/dev/null || echo 2)
+mkdir -p configs
+cd configs || exit 2
+
+# Programs under preload and what takes long are tested in the main build; the rest runs in every configuration.
+slow='services/|t_static|static\.sh|valgrind\.sh|bench'
+
+report()
+{
+	if [ "$2" -eq 0 ]; then
+		passed=$((passed + 1))
+		echo "PASS: $1 ($3 s)"
+	else
+		failed=$((failed + 1))
+		echo "FAIL: $1 ($3 s); the end of configs/$1.out:"
+		tail -n 40 "$1.out"
+	fi
+}
+
+# step NAME COMMAND...
+step()
+{
+	local name=$1 start=$SECONDS status=0
+	shift
+	[ "$only" = "  " ] || [[ $only == *" $name "* ]] || return 0
+	"$@" >"$name.out" 2>&1 </dev/null || status=1
+	report "$name" "$status" "$((SECONDS - start))"
+}
+
+tests_of()
+{
+	make -pn 2>/dev/null | sed -n 's/^TESTS = //p' | tail -n 1 | tr ' ' '\n' | grep -Ev "$slow" | sort -u | tr '\n' ' '
+}
+
+# Configures, builds without a warning, and tests. VARIABLE=VALUE and options as configure takes them.
+configuration()
+{
+	local directory=$1 tests
+	shift
+	rm -rf "$directory"
+	mkdir "$directory" || return
+	(
+		cd "$directory" || exit
+		"$source_dir/configure" --quiet --enable-werror "$@" || exit
+		make -s -j"$jobs" || exit
+		tests=$(tests_of)
+		[ -n "$tests" ] || { echo "no test was found"; exit 1; }
+		make -j"$jobs" check TESTS="$tests" || { cat test-suite.log; exit 1; }
+		# Automake is content when every test was skipped.
+		grep -qs '^:test-result: PASS' test/*.trs || { echo "no test has passed"; exit 1; }
+	) || return
+	rm -rf "$directory"
+}
+
+step format "$source_dir/test/lint.sh" format
+step shellcheck "$source_dir/test/lint.sh" shell
+
+step gcc-O0 configuration gcc-O0 CC=gcc CXX=g++ CFLAGS='-O0 -g' CXXFLAGS='-O0 -g'
+step gcc-O2-debug configuration gcc-O2-debug CC=gcc CXX=g++ CFLAGS='-O2 -g' CXXFLAGS='-O2 -g' --enable-debug
+step gcc-O3-lto configuration gcc-O3-lto CC=gcc CXX=g++ AR=gcc-ar RANLIB=gcc-ranlib NM=gcc-nm \
+	CFLAGS='-O3 -flto' CXXFLAGS='-O3 -flto'
+step clang-O0-debug configuration clang-O0-debug CC=clang CXX=clang++ CFLAGS='-O0 -g' CXXFLAGS='-O0 -g' --enable-debug
+step clang-O2 configuration clang-O2 CC=clang CXX=clang++ CFLAGS='-O2 -g' CXXFLAGS='-O2 -g'
+step prefixed configuration prefixed --without-override
+step prefixed-debug configuration prefixed-debug --without-override --enable-debug CC=clang CXX=clang++
+step asan-ubsan configuration asan-ubsan --without-override --enable-sanitizer=address,undefined \
+	CFLAGS='-O1 -g -fno-sanitize-recover=all' CXXFLAGS='-O1 -g -fno-sanitize-recover=all'
+step tsan configuration tsan --without-override --enable-sanitizer=thread CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernel says about this process, read without the C library's streams: reading allocates nothing, and so
+ * neither changes what it measures nor wakes the allocator up.
+ */
+#ifndef PMDALLOC_TEST_PROC_H
+#define PMDALLOC_TEST_PROC_H
+
+#include "check.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <time.h>
+
+/* The figure, in kB, of the line of /proc/self/status that starts with KEY ("VmRSS:"). */
+static inline size_t proc_kb(const char *key)
+{
+	char text[8192];
+	size_t length = 0;
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	for (ssize_t n; (n = read(fd, text + length, sizeof text - 1 - length)) > 0;)
+		length += (size_t)n;
+	close(fd);
+	text[length] = 0;
+	const char *line = strstr(text, key);
+	CHECK(line);
+	size_t value = 0;
+	for (line += strlen(key); *line == ' ' || *line == '\t'; line++)
+		;
+	for (; *line >= '0' && *line <= '9'; line++)
+		value = value * 10 + (size_t)(*line - '0');
+	return value;
+}
+
+static inline size_t proc_rss_kb(void)
+{
+	return proc_kb("VmRSS:");
+}
+
+static inline size_t proc_pte_kb(void)
+{
+	return proc_kb("VmPTE:");
+}
+
+/* The number of mappings of this process. */
+static inline size_t proc_vmas(void)
+{
+	char text[4096];
+	size_t lines = 0;
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	for (ssize_t n; (n = read(fd, text, sizeof text)) > 0;)
+		for (ssize_t i = 0; i < n; i++)
+			lines += text[i] == '\n';
+	close(fd);
+	return lines;
+}
+
+static inline void proc_sleep_ms(long ms)
+{
+	struct timespec rest = {ms / 1000, ms % 1000 * 1000000};
+	while (nanosleep(&rest, &rest) && errno == EINTR)
+		;
+}
+
+/* Whether MADV_DONTNEED frees page tables here (Linux 6.14 and later with CONFIG_PT_RECLAIM): tried, not looked up. */
+static inline bool proc_frees_page_tables(void)
+{
+	const size_t length = 64 * MIB;
+	char *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(p != MAP_FAILED);
+	madvise(p, length, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < length; i += 2 * MIB)
+		p[i] = 1;
+	size_t full = proc_pte_kb();
+	madvise(p, length, MADV_DONTNEED);
+	size_t empty = proc_pte_kb();
+	munmap(p, length);
+	return full > empty + 64;
+}
+
+/* Memory for a test's own tables, which are no business of the allocator, touched so that it is part of the start. */
+static inline void *proc_table(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	CHECK(p != MAP_FAILED);
+	return p;
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options: good ones take effect; a bad one gets exactly one line on stderr, which names it and what would be accepted,
+ * and the default is used.
+ */
+#include "api.h"
+#include "check.h"
+
+struct option_case {
+	const char *conf;
+	const char *name;     /* option whose value is looked at */
+	const char *value;    /* what it must be */
+	const char *words[4]; /* the line on stderr holds each; none: no line */
+};
+
+#define NAMES "decay_ms", "arenas", "background"
+
+static const struct option_case cases[] = {
+	{"", "decay_ms", "10000", {NULL}},
+	{"decay_ms:0", "decay_ms", "0", {NULL}},
+	{"decay_ms:-1", "decay_ms", "-1", {NULL}},
+	{"decay_ms:250,arenas:3", "decay_ms", "250", {NULL}},
+	{"decay_ms:250,arenas:3", "arenas", "3", {NULL}},
+	{"background:off", "background", "off", {NULL}},
+	{"thp:never,background:on", "thp", "never", {NULL}},
+	{"decay_ms:1,decay_ms:2", "decay_ms", "2", {NULL}},
+	{"decay:5", "decay_ms", "10000", {"decay", NAMES}},
+	{"decay_ms2:5", "decay_ms", "10000", {"decay_ms2", NAMES}},
+	{"colour:red", "decay_ms", "10000", {"colour", NAMES}},
+	{"decay_ms", "decay_ms", "10000", {"decay_ms"}},
+	{"decay_ms:", "decay_ms", "10000", {"decay_ms", "-1", "3600000"}},
+	{"decay_ms:soon", "decay_ms", "10000", {"decay_ms", "soon", "-1", "3600000"}},
+	{"decay_ms:12x", "decay_ms", "10000", {"decay_ms", "12x", "-1", "3600000"}},
+	{"decay_ms:-2", "decay_ms", "10000", {"decay_ms", "-2", "-1", "3600000"}},
+	{"decay_ms:3600001", "decay_ms", "10000", {"decay_ms", "3600001", "3600000"}},
+	{"decay_ms:99999999999999999999999", "decay_ms", "10000", {"decay_ms", "3600000"}},
+	{"arenas:257", "arenas", "0", {"arenas", "257", "256"}},
+	{"thp:sometimes", "thp", "auto", {"thp", "sometimes", "always", "never"}},
+	{"thp:alway", "thp", "auto", {"thp", "alway", "always", "never"}},
+	{"background:1", "background", "on", {"background", "off", "on"}},
+	{"decay_ms:7,colour:red", "decay_ms", "7", {"colour", NAMES}},
+	{"colour:red,decay_ms:7", "decay_ms", "7", {"colour", NAMES}},
+};
+
+/* In the process that has the options: allocates, and answers the value on stdout. */
+static void answer(const char *name)
+{
+	char value[64];
+	t_free(t_malloc(1));
+	CHECK(pmd_option_get(name, value, sizeof value) == 0);
+	CHECK(write(STDOUT_FILENO, value, strlen(value)) > 0);
+}
+
+static void read_text(int fd, char *text, size_t size)
+{
+	size_t length = 0;
+	for (ssize_t n; length < size - 1 && (n = read(fd, text + length, size - 1 - length)) > 0;)
+		length += (size_t)n;
+	text[length] = 0;
+	close(fd);
+}
+
+static void check_message(const struct option_case *option, const char *message)
+{
+	const char *end = strchr(message, '\n');
+	if (!option->words[0]) {
+		CHECK_SAY(!message[0], "'%s': %s", option->conf, message);
+		return;
+	}
+	CHECK_SAY(end && !end[1], "'%s' must give one line: %s", option->conf, message);
+	for (size_t i = 0; i < LENGTH(option->words) && option->words[i]; i++)
+		CHECK_SAY(strstr(message, option->words[i]), "'%s': no '%s' in: %s", option->conf, option->words[i],
+			  message);
+}
+
+static void run_case(const struct option_case *option)
+{
+	static char value[256], message[4096];
+	int out[2], err[2];
+	CHECK(pipe(out) == 0 && pipe(err) == 0);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		char program[] = "t_options";
+		char *const args[] = {program, (char *)(uintptr_t)option->name, NULL};
+		check_child(30);
+		CHECK(setenv("PMDALLOC_CONF", option->conf, 1) == 0);
+		dup2(out[1], STDOUT_FILENO);
+		dup2(err[1], STDERR_FILENO);
+		for (int i = 0; i < 2; i++) {
+			close(out[i]);
+			close(err[i]);
+		}
+		execv("/proc/self/exe", args);
+		_exit(126);
+	}
+	close(out[1]);
+	close(err[1]);
+	read_text(out[0], value, sizeof value);
+	read_text(err[0], message, sizeof message);
+	CHECK_SAY(check_wait(pid) == 0, "'%s': %s", option->conf, message);
+	CHECK_SAY(strcmp(value, option->value) == 0, "'%s': %s is %s, not %s", option->conf, option->name, value,
+		  option->value);
+	check_message(option, message);
+}
+
+/* Reading and changing options while running. */
+static void at_run_time(void)
+{
+	char value[16];
+	CHECK(pmd_option_get("nothing", value, sizeof value) == ENOENT);
+	CHECK(pmd_option_get("decay_ms", value, 2) == ERANGE);
+	CHECK(pmd_option_set("nothing", "1") == ENOENT);
+	CHECK(pmd_option_set("decay_ms", "soon") == EINVAL);
+	CHECK(pmd_option_set("decay_ms", "-2") == EINVAL);
+	CHECK(pmd_option_set("reserve_gib", "2") == EPERM);
+	CHECK(pmd_option_set("decay_ms", "1234") == 0);
+	CHECK(pmd_option_get("decay_ms", value, sizeof value) == 0);
+	CHECK(strcmp(value, "1234") == 0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1) {
+		answer(argv[1]);
+		return 0;
+	}
+	for (size_t i = 0; i < LENGTH(cases); i++)
+		run_case(&cases[i]);
+	at_run_time();
+	return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two thousand threads in waves. Each leaves blocks behind, which main or a thread of the next wave frees; the slabs of
+ * threads that are gone are used again: memory does not grow from wave to wave.
+ */
+#include "api.h"
+#include "block.h"
+#include "proc.h"
+#include "random.h"
+#include "variants.h"
+
+#include <pthread.h>
+
+#define WAVES         10
+#define WAVE_THREADS  200
+#define LEFT          40
+#define STACK         (SANITIZED ? 512 * KIB : 64 * KIB)
+#define GROWTH_KB     (8 * 1024)
+#define SETTLED_WAVES 3
+
+static struct block left[WAVE_THREADS][LEFT];
+static size_t wave;
+
+static void *run(void *argument)
+{
+	size_t me = (size_t)argument;
+	struct rng rng = {wave * 1000 + me};
+	void *mine[LEFT];
+	for (size_t i = 0; i < LEFT; i++) {
+		size_t size = 1 + rng_log_size(&rng, 13);
+		mine[i] = t_malloc(size);
+		CHECK(mine[i]);
+		if (i % 2) {
+			block_verify(&left[me][i]);
+			t_free(left[me][i].p);
+		}
+		left[me][i] = (struct block){t_malloc(size), size, rng_next(&rng)};
+		CHECK(left[me][i].p);
+		block_fill(&left[me][i]);
+	}
+	for (size_t i = 0; i < LEFT; i++)
+		t_free(mine[i]);
+	return NULL;
+}
+
+static void run_wave(void)
+{
+	pthread_t threads[WAVE_THREADS];
+	pthread_attr_t attr;
+	CHECK(pthread_attr_init(&attr) == 0);
+	CHECK(pthread_attr_setstacksize(&attr, STACK) == 0);
+	for (size_t i = 0; i < WAVE_THREADS; i++)
+		CHECK(pthread_create(&threads[i], &attr, run, (void *)i) == 0);
+	for (size_t i = 0; i < WAVE_THREADS; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	CHECK(pthread_attr_destroy(&attr) == 0);
+}
+
+/* Every other block stays for the next wave's threads to free. */
+static void free_left(bool all)
+{
+	for (size_t i = 0; i < WAVE_THREADS; i++) {
+		for (size_t j = 0; j < LEFT; j += all ? 1 : 2) {
+			block_verify(&left[i][j]);
+			t_free(left[i][j].p);
+			left[i][j] = (struct block){NULL, 0, 0};
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	size_t settled = 0;
+	VARIANTS(argc, argv, "", "decay_ms:-1,arenas:1", "decay_ms:0");
+	for (wave = 1; wave <= WAVES; wave++) {
+		run_wave();
+		free_left(false);
+		size_t now = proc_rss_kb();
+		if (wave == SETTLED_WAVES)
+			settled = now;
+		if (wave > SETTLED_WAVES && !SANITIZED)
+			CHECK_SAY(now <= settled + GROWTH_KB, "wave %zu: VmRSS %zu kB, %zu after wave %d", wave, now,
+				  settled, SETTLED_WAVES);
+	}
+	free_left(true);
+	struct pmd_stats stats = {.size = sizeof stats};
+	CHECK(pmd_stats_get(&stats) == 0);
+	CHECK_SAY(stats.threads <= 16, "%zu thread caches after all threads ended", stats.threads);
+	return 0;
+}
