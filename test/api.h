@@ -8,6 +8,8 @@
 #ifndef PMDALLOC_TEST_API_H
 #define PMDALLOC_TEST_API_H
 
+#include "check.h"
+
 #include <malloc.h>
 #include <pmdalloc/pmdalloc.h>
 #include <stdlib.h>

@@ -8,6 +8,10 @@
 #ifndef PMDALLOC_TEST_CHECK_H
 #define PMDALLOC_TEST_CHECK_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>

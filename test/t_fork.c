@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 
 #define HAMMERS       4
-#define CHILD_SECONDS 60
+#define CHILD_SECONDS 20
 #define INHERITED     64
 
 static _Atomic bool stop;

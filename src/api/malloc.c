@@ -23,13 +23,23 @@ static NOINLINE void *malloc_slow(size_t size)
 	return allocate(size, MIN_ALIGN, false);
 }
 
-static NOINLINE void *malloc_medium(size_t size)
+static NOINLINE void *malloc_upper(size_t size)
 {
 	struct slice *s;
 
 	if (size > SLAB_MAX)
 		return malloc_slow(size);
 	s = cache_self->current[class_of(size)];
+	return LIKELY(s->free != NULL) ? pop(s) : malloc_slow(size);
+}
+
+static NOINLINE void *malloc_medium(size_t size)
+{
+	struct slice *s;
+
+	if (UNLIKELY(size > MEDIUM_MAX))
+		return malloc_upper(size);
+	s = cache_self->medium[(size + MEDIUM_STEP - 1) / MEDIUM_STEP];
 	return LIKELY(s->free != NULL) ? pop(s) : malloc_slow(size);
 }
 

@@ -23,6 +23,7 @@
 
 const struct slice slab_none;
 struct cache cache_none = {
+	.medium = { [0 ... MEDIUM - 1] = (struct slice *)&slab_none },
 	.current = { [0 ... CLASSES - 1] = (struct slice *)&slab_none },
 };
 
@@ -89,11 +90,15 @@ static void set_owner(struct cache *c, struct slice *s)
 /* The calling thread is the cache's. */
 static void set_current(struct cache *c, unsigned class, struct slice *s)
 {
-	size_t last = class_size(class) / MIN_ALIGN, first = class ? class_size(class - 1) / MIN_ALIGN + 1 : 0;
+	size_t last = class_size(class), first = class ? class_size(class - 1) + 1 : 0;
 
 	c->current[class] = s;
-	for (size_t i = first; i <= last && i < DIRECT && !cache_instrumented; i++)
-		cache_direct[i] = s;
+	if (last <= SMALL_MAX && !cache_instrumented)
+		for (size_t i = (first + MIN_ALIGN - 1) / MIN_ALIGN; i <= last / MIN_ALIGN; i++)
+			cache_direct[i] = s;
+	else if (last <= MEDIUM_MAX)
+		for (size_t i = (first + MEDIUM_STEP - 1) / MEDIUM_STEP; i <= last / MEDIUM_STEP; i++)
+			c->medium[i] = s;
 }
 
 /* The level at which a slab counts as sparse; small ones empty soon enough. */
@@ -176,6 +181,24 @@ static struct slice **held_list(struct arena *a, const struct slice *s)
 	return s->held_tick == EXAMINED ? &a->sparse[s->class] : &a->held[s->class];
 }
 
+/* Held slabs that were not examined yet: something for the scavenger to do. */
+_Atomic size_t cache_unexamined;
+
+/* The arena's lock is held for both. */
+static void hold(struct arena *a, struct slice *s)
+{
+	list_push(held_list(a, s), s);
+	if (s->held_tick != EXAMINED)
+		atomic_fetch_add_explicit(&cache_unexamined, 1, memory_order_relaxed);
+}
+
+static void unhold(struct arena *a, struct slice *s)
+{
+	list_remove(held_list(a, s), s);
+	if (s->held_tick != EXAMINED)
+		atomic_fetch_sub_explicit(&cache_unexamined, 1, memory_order_relaxed);
+}
+
 static bool is_empty(const struct slice *s)
 {
 	return slab_live(s) == (int32_t)remote_count(atomic_load_explicit(&s->remote, memory_order_acquire));
@@ -187,12 +210,12 @@ static void relist_and_drop(struct arena *a, struct slice *s)
 	bool empty;
 
 	set_state(s, SLAB_HELD);
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst); /* see the head of this file */
 	empty = is_empty(s);
 	if (empty)
 		set_state(s, SLAB_NONE);
 	else if (has_free(s))
-		list_push(held_list(a, s), s);
+		hold(a, s);
 	else
 		s->prev = s;
 	lock_drop(&a->lock);
@@ -232,7 +255,7 @@ static struct slice *adopt(struct cache *c, unsigned class)
 	list = a->held[class] ? &a->held[class] : &a->sparse[class];
 	s = a->retired ? NULL : *list;
 	if (s) {
-		list_remove(list, s);
+		unhold(a, s);
 		set_state(s, SLAB_PARTIAL);
 		atomic_store_explicit(&s->cache, c, memory_order_release);
 	}
@@ -243,7 +266,7 @@ static struct slice *adopt(struct cache *c, unsigned class)
 enum { PURGE_BATCH = 64 };
 
 /* Takes up to PURGE_BATCH slabs out of LIST: those held since UNTIL, or, of those looked at before, with news. */
-static size_t take_for_purge(struct slice **list, uint32_t until, struct slice **batch)
+static size_t take_for_purge(struct arena *a, struct slice **list, uint32_t until, struct slice **batch)
 {
 	struct slice *s, *next;
 	size_t n = 0;
@@ -253,7 +276,7 @@ static size_t take_for_purge(struct slice **list, uint32_t until, struct slice *
 		if (s->held_tick == EXAMINED ? !remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed))
 					     : (int32_t)(until - s->held_tick) < 0)
 			continue;
-		list_remove(list, s);
+		unhold(a, s);
 		set_state(s, SLAB_PURGING);
 		batch[n++] = s;
 	}
@@ -267,7 +290,7 @@ static size_t purge_class(struct arena *a, struct slice **list, uint32_t until)
 
 	do {
 		lock_take(&a->lock);
-		n = a->retired ? 0 : take_for_purge(list, until, batch);
+		n = a->retired ? 0 : take_for_purge(a, list, until, batch);
 		lock_drop(&a->lock);
 		for (size_t i = 0; i < n; i++) {
 			slab_collect(batch[i]);
@@ -338,7 +361,7 @@ static bool attend_held(struct slice *s)
 			lock_drop(&a->lock);
 			return true;
 		}
-		list_remove(held_list(a, s), s);
+		unhold(a, s);
 	}
 	relist_and_drop(a, s);
 	return true;
@@ -386,21 +409,48 @@ static void free_remote(struct slice *s, struct block *b)
 
 /* ---- Local frees and events --------------------------------------------------------------------------------------- */
 
-/* A current slab that empties is kept: it is in use. The ring bounds how many; the oldest goes if it is still empty. */
+static bool is_alone(const struct slice *s)
+{
+	struct region *r = atomic_load_explicit(&s->region, memory_order_relaxed);
+
+	return !(atomic_load_explicit(&r->used, memory_order_relaxed) & ~arena_mask(s));
+}
+
+static void drop_kept(struct cache *c, struct slice *s)
+{
+	bool current;
+
+	if (!s || cache_of(s) != c || mark_get(s) != MARK_KEPT)
+		return;
+	slab_set_mark(s, slab_live(s), 0);
+	current = get_state(s) == SLAB_CURRENT;
+	if (slab_live(s) || (!current && get_state(s) != SLAB_PARTIAL))
+		return;
+	if (current)
+		set_current(c, s->class, (struct slice *)&slab_none);
+	else
+		unlist(c, s);
+	retire(s);
+}
+
+/*
+ * A slab that empties is kept, since it is likely to be needed again; the ring bounds how many are, and the oldest goes if it is
+ * still empty. One that is not allocated from and holds its region alone is not kept.
+ */
 static void keep(struct cache *c, struct slice *s)
 {
 	struct slice *old = c->kept[c->kept_at];
 
+	if (get_state(s) == SLAB_PARTIAL && is_alone(s)) {
+		unlist(c, s);
+		retire(s);
+		return;
+	}
 	slab_set_mark(s, 0, MARK_KEPT);
 	c->kept[c->kept_at] = s;
 	c->kept_at = (c->kept_at + 1) % KEPT;
-	if (!old || old == s || cache_of(old) != c || get_state(old) != SLAB_CURRENT || mark_get(old) != MARK_KEPT)
-		return;
-	slab_set_mark(old, slab_live(old), 0);
-	if (slab_live(old) || c->current[old->class] != old)
-		return;
-	set_current(c, old->class, (struct slice *)&slab_none);
-	retire(old);
+	if (old != s)
+		drop_kept(c, old);
 }
 
 /* A slab with few live blocks left. If it does not empty soon, it is given to the arena, where its idle pages can be purged. */
@@ -428,15 +478,10 @@ static void handle_event(struct cache *c, struct slice *s)
 	slab_set_mark(s, slab_live(s), 0);
 	if (remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
 		slab_collect(s);
-	if (get_state(s) == SLAB_CURRENT) {
-		if (!slab_live(s))
-			keep(c, s);
-	} else if (!slab_live(s)) {
-		unlist(c, s);
-		retire(s);
-	} else {
+	if (!slab_live(s))
+		keep(c, s);
+	else if (get_state(s) == SLAB_PARTIAL)
 		sparse(c, s);
-	}
 }
 
 void cache_event(struct slice *s)
@@ -446,7 +491,8 @@ void cache_event(struct slice *s)
 	lock_take(&c->lock);
 	handle_event(c, s);
 	lock_drop(&c->lock);
-	scavenger_kick();
+	if (get_state(s) == SLAB_NONE)
+		scavenger_kick();
 }
 
 static bool on_purged_page(const struct slice *s, const void *p)
@@ -491,7 +537,8 @@ void cache_free_slow(struct slice *s, void *p)
 		misuse("double free: free", p);
 	if (slow_self && cache_of(s) == slow_self) {
 		free_owned(slow_self, s, p);
-		scavenger_kick();
+		if (get_state(s) == SLAB_NONE)
+			scavenger_kick();
 	} else {
 		free_remote(s, p);
 	}
@@ -585,6 +632,7 @@ static void clear_cache(struct cache *c)
 {
 	for (int i = 0; i < DIRECT; i++)
 		cache_direct[i] = (struct slice *)&slab_none;
+	memcpy(c->medium, cache_none.medium, sizeof c->medium);
 	memcpy(c->current, cache_none.current, sizeof c->current);
 	memset(c->partial, 0, sizeof c->partial);
 	memset(c->kept, 0, sizeof c->kept);
@@ -707,15 +755,14 @@ void cache_flush(void)
 	for (unsigned class = 0; class < CLASSES; class++) {
 		struct slice *s = c->current[class];
 
-		if (s != &slab_none) {
-			slab_collect(s);
-			slab_set_mark(s, slab_live(s), 0);
-			if (!slab_live(s)) {
-				set_current(c, class, (struct slice *)&slab_none);
-				retire(s);
-			}
-		}
+		if (s == &slab_none)
+			continue;
+		slab_collect(s);
+		slab_set_mark(s, slab_live(s), slab_live(s) ? 0 : MARK_KEPT);
+		drop_kept(c, s);
 	}
+	for (int i = 0; i < KEPT; i++)
+		drop_kept(c, c->kept[i]);
 	for (int i = 0; i < SPARSE; i++)
 		give_up(c, c->sparse[i]);
 	memset(c->kept, 0, sizeof c->kept);

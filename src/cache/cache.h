@@ -18,6 +18,7 @@ enum {
 };
 
 struct cache {
+	struct slice *medium[MEDIUM]; /* current slab by (size + 63) / 64, from SMALL_MAX up */
 	struct slice *current[CLASSES]; /* current slab by class; slab_none if there is none */
 
 	struct lock lock; /* guards what follows */
@@ -74,6 +75,9 @@ void cache_set_arena(struct cache *c, struct arena *a);
 
 /* Purges slabs of A that have been nobody's since tick UNTIL. Returns bytes. */
 size_t cache_purge_held(struct arena *a, uint32_t until);
+
+/* Slabs of nobody that cache_purge_held has not looked at yet. */
+extern HIDDEN _Atomic size_t cache_unexamined;
 
 unsigned cache_threads(void);
 

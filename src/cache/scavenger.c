@@ -25,7 +25,10 @@ static char *stack;
 
 static size_t dirty_bytes(void)
 {
-	return (COUNT_GET(dirty_regions) << REGION_SHIFT) + (atomic_load_explicit(&arena_dirty_slices, memory_order_relaxed) << SLICE_SHIFT);
+	size_t slices = atomic_load_explicit(&arena_dirty_slices, memory_order_relaxed) +
+			atomic_load_explicit(&cache_unexamined, memory_order_relaxed);
+
+	return (COUNT_GET(dirty_regions) << REGION_SHIFT) + (slices << SLICE_SHIFT);
 }
 
 static size_t purge_regions(struct heap *h, bool aged_only)

@@ -41,14 +41,18 @@ static struct block *block_at(const struct slice *s, size_t i)
 /* Puts blocks FROM to TO - 1 on the empty free list, in ascending order. */
 static void chain(struct slice *s, size_t from, size_t to)
 {
-	char *at = (char *)block_at(s, from), *last = (char *)block_at(s, to - 1);
-	size_t size = s->block_size;
+	char *last = (char *)block_at(s, to - 1), *next;
+	ptrdiff_t size = s->block_size, back = -size;
+	struct block *b = block_at(s, from);
 	uint64_t key = slab_key(s);
 
-	s->free = at;
-	for (; at < last; at += size)
-		*(struct block *)at = (struct block){ (struct block *)(at + size), key };
-	*(struct block *)at = (struct block){ NULL, key };
+	s->free = b;
+	for (next = (char *)b + size; next <= last; next += size) {
+		b = (struct block *)(next + back);
+		b->next = (struct block *)next;
+		b->key = key;
+	}
+	*(struct block *)last = (struct block){ NULL, key };
 }
 
 /* Blocks that start in page number PAGE: from the first to one before *end. */

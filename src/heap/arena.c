@@ -149,41 +149,71 @@ static uint32_t aligned_positions(size_t align)
 	return positions[__builtin_ctzl(align)];
 }
 
-static void unlink_region(struct arena *a, struct region *r)
+static void leave_free_bin(struct arena *a, struct region *r)
 {
-	if (!r->free_bin)
-		return;
-	*(r->prev ? &r->prev->next : &a->by_free[r->free_bin]) = r->next;
+	struct region **list = &a->by_free[r->free_bin];
+
+	*(r->prev ? &r->prev->next : list) = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
-	*(r->run_prev ? &r->run_prev->run_next : &a->by_run[r->run_bin]) = r->run_next;
-	if (r->run_next)
-		r->run_next->run_prev = r->run_prev;
-	if (!a->by_free[r->free_bin])
+	if (!*list)
 		a->free_mask &= ~((uint64_t)1 << r->free_bin);
-	if (!a->by_run[r->run_bin])
-		a->run_mask &= ~((uint64_t)1 << r->run_bin);
-	r->next = r->prev = r->run_next = r->run_prev = NULL;
-	r->free_bin = r->run_bin = 0;
 }
 
-static void link_region(struct arena *a, struct region *r)
+static void leave_run_bin(struct arena *a, struct region *r)
 {
-	uint32_t free = ~get(&r->used);
+	struct region **list = &a->by_run[r->run_bin];
 
-	if (!free)
-		return;
-	r->free_bin = (uint8_t)count_ones(free);
-	r->run_bin = (uint8_t)longest_run(free);
-	r->next = a->by_free[r->free_bin];
-	r->run_next = a->by_run[r->run_bin];
+	*(r->run_prev ? &r->run_prev->run_next : list) = r->run_next;
+	if (r->run_next)
+		r->run_next->run_prev = r->run_prev;
+	if (!*list)
+		a->run_mask &= ~((uint64_t)1 << r->run_bin);
+}
+
+static void enter_free_bin(struct arena *a, struct region *r)
+{
+	struct region **list = &a->by_free[r->free_bin];
+
+	r->prev = NULL;
+	r->next = *list;
 	if (r->next)
 		r->next->prev = r;
+	*list = r;
+	a->free_mask |= (uint64_t)1 << r->free_bin;
+}
+
+static void enter_run_bin(struct arena *a, struct region *r)
+{
+	struct region **list = &a->by_run[r->run_bin];
+
+	r->run_prev = NULL;
+	r->run_next = *list;
 	if (r->run_next)
 		r->run_next->run_prev = r;
-	a->by_free[r->free_bin] = a->by_run[r->run_bin] = r;
-	a->free_mask |= (uint64_t)1 << r->free_bin;
+	*list = r;
 	a->run_mask |= (uint64_t)1 << r->run_bin;
+}
+
+/* Puts R into the lists that FREE slices make it belong to; none when FREE is empty. */
+static void relist(struct arena *a, struct region *r, uint32_t free)
+{
+	unsigned free_bin = count_ones(free), run_bin = longest_run(free);
+
+	if (free_bin != r->free_bin) {
+		if (r->free_bin)
+			leave_free_bin(a, r);
+		r->free_bin = (uint8_t)free_bin;
+		if (free_bin)
+			enter_free_bin(a, r);
+	}
+	if (run_bin != r->run_bin) {
+		if (r->run_bin)
+			leave_run_bin(a, r);
+		r->run_bin = (uint8_t)run_bin;
+		if (run_bin)
+			enter_run_bin(a, r);
+	}
 }
 
 /* Every change of a region's use goes through here: it keeps lists and counters true. */
@@ -197,9 +227,7 @@ static void update(struct arena *a, struct region *r, uint32_t used, uint32_t to
 	if (after != before)
 		atomic_fetch_add_explicit(&arena_dirty_slices, (size_t)count_ones(after) - count_ones(before),
 					  memory_order_relaxed);
-	unlink_region(a, r);
-	if (used)
-		link_region(a, r);
+	relist(a, r, ~used);
 }
 
 /* Frees slices of R; an R that holds nothing more goes back to its heap. */
@@ -328,6 +356,11 @@ static uint32_t part(size_t first, size_t count, size_t i)
 static size_t first_slice(const struct slice *s)
 {
 	return (size_t)(s - s->region->slices);
+}
+
+uint32_t arena_mask(const struct slice *s)
+{
+	return part(first_slice(s), s->slices, 0);
 }
 
 void arena_put(struct slice *s)

@@ -23,7 +23,7 @@ struct arena {
 	unsigned index;
 	uint64_t free_mask, run_mask; /* bit per bin: not empty */
 	struct region *by_free[BINS]; /* regions by their number of free slices; full ones are in no bin */
-	struct region *by_run[BINS];  /* and by their longest run of free slices */
+	struct region *by_run[BINS];  /* and by their longest run of free slices, up to half a region */
 	struct slice *held[CLASSES];  /* slabs of no thread that have free blocks, by class */
 	struct slice *sparse[CLASSES]; /* the same, whose idle pages were purged: taken last */
 	_Atomic unsigned threads;     /* caches that use it; without the lock */
@@ -60,6 +60,9 @@ size_t arena_purge(struct region *r, bool aged_only);
 
 /* Free slices that were touched, over all arenas. */
 extern HIDDEN _Atomic size_t arena_dirty_slices;
+
+/* The slices of S's first region that are its extent's. */
+uint32_t arena_mask(const struct slice *s);
 
 /* In a forked child: gives up the arenas that a thread that is gone had locked. */
 void arena_after_fork(void);

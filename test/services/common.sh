@@ -8,6 +8,7 @@ set -euo pipefail
 
 name=$(basename "$0" .sh)
 library_file=${PMD_LIBRARY:-$PWD/.libs/libpmdalloc.so.0}
+# shellcheck disable=SC2034 # used by the scripts
 full=$([ "${PMD_SERVICES:-quick}" = full ] && echo 1 || echo 0)
 work=
 started=()

@@ -54,7 +54,7 @@ for how in plain ours; do
 	started+=("$pid")
 	until_true sql -U postgres -c 'select 1'
 	[ "$how" = plain ] || check_mapped "$pid"
-	sql -U postgres -a -f queries.sql >"$how.sql" 2>&1 || fail "queries ($how): status $?"
+	sql -U postgres -a -f queries.sql >"$how.sql" 2>&1 || { tail -n 5 "$how.sql"; fail "queries ($how)"; }
 	if [ "$how" = ours ]; then
 		backend=$(sql -U postgres -At -c 'select pg_backend_pid(), pg_read_file($$/proc/self/maps$$)' | grep -c "$library")
 		[ "$backend" -gt 0 ] || fail "a backend process does not have the library"

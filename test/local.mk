@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+# The tests: one program a behaviour, run by `make check`. Each prints why it failed, and ends with 77 when it was skipped.
+
+if !OVERRIDE
+AM_CPPFLAGS += -DPMD_PREFIXED=1
+endif
+
+# Real programs at these paths, not libtool's wrapper scripts: tests start themselves again and clear the environment.
+LINK_LIBRARY = libpmdalloc.la
+LINK_IN_PLACE = $(AM_LDFLAGS) -no-install
+
+COMPILED_TESTS = \
+	test/t_api \
+	test/t_calloc \
+	test/t_compat \
+	test/t_cxx \
+	test/t_dlopen \
+	test/t_fork \
+	test/t_fork_kinds \
+	test/t_fortify \
+	test/t_heaps \
+	test/t_limits \
+	test/t_misuse \
+	test/t_mlock \
+	test/t_options \
+	test/t_overcommit \
+	test/t_random \
+	test/t_random_threads \
+	test/t_realloc \
+	test/t_release \
+	test/t_seccomp \
+	test/t_sparse \
+	test/t_start \
+	test/t_stats \
+	test/t_thread_exit \
+	test/t_threads
+
+# No static program with a sanitizer: its run-time library is shared.
+if !SANITIZED
+COMPILED_TESTS += test/t_static_archive test/t_static_cxx test/t_static_object
+endif
+
+SHELL_TESTS = test/self.sh test/symbols.sh test/valgrind.sh
+
+check_PROGRAMS += $(COMPILED_TESTS) test/buggy
+TESTS += $(COMPILED_TESTS) $(SHELL_TESTS)
+EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
+	test/api.h test/block.h test/check.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
+
+if OVERRIDE
+AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;
+else
+AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=no; export PMD_OVERRIDE;
+endif
+if SANITIZED
+AM_TESTS_ENVIRONMENT += PMD_SANITIZED=yes; export PMD_SANITIZED;
+else
+AM_TESTS_ENVIRONMENT += PMD_SANITIZED=no; export PMD_SANITIZED;
+endif
+AM_TESTS_ENVIRONMENT += PMD_BUILD='$(abs_top_builddir)'; export PMD_BUILD; unset PMDALLOC_CONF;
+
+# Those that take longest first, so that the others fill the time beside them; and what measures memory not beside self.sh,
+# which runs the same programs again.
+test/self.log: test/t_release.log test/t_fork.log test/t_random.log
+
+if OVERRIDE
+if !SANITIZED
+check_LTLIBRARIES = libfaulty.la
+endif
+endif
+libfaulty_la_SOURCES = test/faulty.c
+libfaulty_la_LIBADD = libpmdalloc.la
+libfaulty_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -rpath /nowhere
+
+test_t_api_LDADD = $(LINK_LIBRARY)
+test_t_api_LDFLAGS = $(LINK_IN_PLACE)
+test_t_calloc_LDADD = $(LINK_LIBRARY)
+test_t_calloc_LDFLAGS = $(LINK_IN_PLACE)
+test_t_compat_LDADD = $(LINK_LIBRARY)
+test_t_compat_LDFLAGS = $(LINK_IN_PLACE)
+test_t_cxx_SOURCES = test/t_cxx.cc test/through_c.c
+test_t_cxx_CFLAGS = $(AM_CFLAGS) -fexceptions
+test_t_cxx_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17 -fsized-deallocation
+test_t_cxx_LDADD = $(LINK_LIBRARY)
+test_t_cxx_LDFLAGS = $(LINK_IN_PLACE)
+test_t_dlopen_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
+test_t_fork_LDADD = $(LINK_LIBRARY)
+test_t_fork_LDFLAGS = $(LINK_IN_PLACE)
+test_t_fork_kinds_LDADD = $(LINK_LIBRARY)
+test_t_fork_kinds_LDFLAGS = $(LINK_IN_PLACE)
+test_t_fortify_CFLAGS = $(AM_CFLAGS) -O2
+test_t_fortify_LDADD = $(LINK_LIBRARY)
+test_t_fortify_LDFLAGS = $(LINK_IN_PLACE)
+test_t_heaps_LDADD = $(LINK_LIBRARY)
+test_t_heaps_LDFLAGS = $(LINK_IN_PLACE)
+test_t_limits_LDADD = $(LINK_LIBRARY)
+test_t_limits_LDFLAGS = $(LINK_IN_PLACE)
+test_t_misuse_LDADD = $(LINK_LIBRARY)
+test_t_misuse_LDFLAGS = $(LINK_IN_PLACE)
+test_t_mlock_LDADD = $(LINK_LIBRARY)
+test_t_mlock_LDFLAGS = $(LINK_IN_PLACE)
+test_t_options_LDADD = $(LINK_LIBRARY)
+test_t_options_LDFLAGS = $(LINK_IN_PLACE)
+test_t_overcommit_LDADD = $(LINK_LIBRARY)
+test_t_overcommit_LDFLAGS = $(LINK_IN_PLACE)
+test_t_random_LDADD = $(LINK_LIBRARY)
+test_t_random_LDFLAGS = $(LINK_IN_PLACE)
+test_t_random_threads_LDADD = $(LINK_LIBRARY)
+test_t_random_threads_LDFLAGS = $(LINK_IN_PLACE)
+test_t_realloc_LDADD = $(LINK_LIBRARY)
+test_t_realloc_LDFLAGS = $(LINK_IN_PLACE)
+test_t_release_LDADD = $(LINK_LIBRARY)
+test_t_release_LDFLAGS = $(LINK_IN_PLACE)
+test_t_seccomp_LDADD = $(LINK_LIBRARY)
+test_t_seccomp_LDFLAGS = $(LINK_IN_PLACE)
+test_t_sparse_LDADD = $(LINK_LIBRARY)
+test_t_sparse_LDFLAGS = $(LINK_IN_PLACE)
+test_t_start_LDADD = $(LINK_LIBRARY)
+test_t_start_LDFLAGS = $(LINK_IN_PLACE)
+test_t_stats_LDADD = $(LINK_LIBRARY)
+test_t_stats_LDFLAGS = $(LINK_IN_PLACE)
+test_t_static_archive_SOURCES = test/t_static.c
+test_t_static_archive_LDADD = libpmdalloc.a
+test_t_static_archive_LDFLAGS = $(AM_LDFLAGS) -all-static
+test_t_static_cxx_SOURCES = test/t_static_cxx.cc
+test_t_static_cxx_LDADD = libpmdalloc.a
+test_t_static_cxx_LDFLAGS = $(AM_LDFLAGS) -all-static
+test_t_static_object_SOURCES = test/t_static.c
+test_t_static_object_LDADD = pmdalloc.o
+test_t_static_object_LDFLAGS = $(AM_LDFLAGS) -all-static
+test_t_thread_exit_LDADD = $(LINK_LIBRARY)
+test_t_thread_exit_LDFLAGS = $(LINK_IN_PLACE)
+test_t_threads_LDADD = $(LINK_LIBRARY)
+test_t_threads_LDFLAGS = $(LINK_IN_PLACE)
+
+# test/buggy is run under a preloaded library.
+test_buggy_CFLAGS = $(AM_CFLAGS) -g -O0 -fno-builtin
+
+# Ten thousand forks, which take minutes.
+check-fork: test/t_fork$(EXEEXT)
+	FORKS=10000 CHECK_SLOWER=4 test/t_fork
+
+.PHONY: check-fork

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# pmdalloc-run: what it passes on, its own messages and exit statuses.
+. "$(dirname "$0")/common.sh"
+run=$PWD/LD_PRELOAD/pmdalloc-run
+[ -x "$run" ] || { printf 'launcher: skipped: no %s\n' "$run"; exit 77; }
+set_up env
+
+# expect STATUS LINES COMMAND...: the exit status, and how many lines go to stderr.
+expect()
+{
+	local wanted=$1 lines=$2 status=0
+	shift 2
+	"$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+	[ "$status" -eq "$wanted" ] || { cat "$work/err"; fail "'$*': status $status instead of $wanted"; }
+	[ "$(wc -l <"$work/err")" -eq "$lines" ] || { cat "$work/err"; fail "'$*': not $lines lines on stderr"; }
+}
+
+expect 0 0 "$run" --help
+grep -q 'Usage: pmdalloc-run' "$work/out" || fail "--help prints no usage"
+expect 0 0 "$run" --version
+expect 2 1 "$run"
+expect 2 1 "$run" --nonsense true
+expect 2 1 "$run" -o
+expect 2 1 "$run" --stats=xml true
+expect 127 1 "$run" "$work/none"
+expect 127 1 "$run" no-such-program-anywhere
+touch "$work/file"
+expect 126 1 "$run" "$work/file"
+expect 126 1 "$run" "$work"
+expect 7 0 "$run" -- sh -c 'exit 7'
+expect 0 0 "$run" cat /proc/self/maps
+grep -q "$PWD/.libs/libpmdalloc.so" "$work/out" || fail "the build tree's library is not loaded"
+expect 0 0 env PMDALLOC_CONF=decay_ms:5 "$run" -o arenas:2 -othp:never sh -c 'echo "$PMDALLOC_CONF"'
+grep -qx 'decay_ms:5,arenas:2,thp:never' "$work/out" || fail "-o does not add to PMDALLOC_CONF"
+expect 0 0 env LD_PRELOAD=libm.so.6 "$run" sh -c 'echo "$LD_PRELOAD"'
+grep -qx 'libm.so.6:.*/libpmdalloc.so.0' "$work/out" || fail "LD_PRELOAD is not kept"
+expect 0 0 "$run" "$run" sh -c 'echo "$LD_PRELOAD"'
+[ "$(grep -o libpmdalloc "$work/out" | wc -l)" -eq 1 ] || fail "the library is named twice"
+expect 0 1 "$run" -o nonsense:1 true
+grep -q "nonsense" "$work/err" || fail "an unknown option is not named"
+
+# Linked elsewhere, it still finds its library; copied away from it, it says so.
+ln -s "$run" "$work/link"
+expect 0 0 "$work/link" true
+sed 's|^libdir=.*|libdir=/nowhere|' "$run" >"$work/copy"
+chmod +x "$work/copy"
+expect 126 1 "$work/copy" true
+
+"$run" --stats true 2>"$work/err"
+[ -s "$work/err" ] || fail "--stats prints nothing"
+"$run" --stats=json sh -c 'exec true' 2>"$work/err"
+if command -v python3 >/dev/null; then
+	/usr/bin/python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$work/err" || fail "--stats=json is no JSON"
+fi
+say "options, messages, exit statuses"

@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Valgrind sees the blocks of a program under the library: leaks, overruns and uses after free are reported, and a program
+# without a bug gets none.
+set -eu
+
+dir=${PMD_BUILD:-.}
+library=$dir/.libs/libpmdalloc.so
+log=valgrind-test.$$
+trap 'rm -f "$log"' EXIT
+
+skip() {
+	echo "skipped: $1" >&2
+	exit 77
+}
+
+[ "${PMD_OVERRIDE:-yes}" = yes ] || skip "this library has only the prefixed names"
+[ "${PMD_SANITIZED:-no}" = no ] || skip "this is a sanitizer's build"
+command -v valgrind >/dev/null || skip "valgrind is not installed"
+
+# run BUG: its report is in $log.
+run() {
+	LD_PRELOAD=$library valgrind --soname-synonyms=somalloc=nouserintercepts --leak-check=full \
+		"$dir/test/buggy" "$1" >"$log" 2>&1 || true
+}
+
+# expect BUG PATTERN...: the report holds each of the patterns.
+expect() {
+	bug=$1
+	shift
+	run "$bug"
+	for pattern; do
+		if ! grep -q -e "$pattern" "$log"; then
+			echo "$bug: the report has no '$pattern':" >&2
+			cat "$log" >&2
+			exit 1
+		fi
+	done
+}
+
+expect clean 'ERROR SUMMARY: 0 errors' 'no leaks are possible'
+expect leak 'definitely lost: 1,234 bytes in 1 blocks' 'by 0x.*: block (buggy.c'
+expect overrun 'Invalid write of size 1' '0 bytes after a block of size 100 alloc'
+expect use-after-free 'Invalid read of size 1' '50 bytes inside a block of size 200 free'
+expect uninitialised 'Conditional jump or move depends on uninitialised'
