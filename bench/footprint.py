@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Measures what allocators keep: memory, page tables and mappings after a free of much, and the cost of doing nothing."""
+"""What allocators keep: memory, page tables and mappings after much was freed; and what an idle program costs."""
 
 import json
 import mmap

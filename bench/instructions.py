@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Counts instructions for each malloc and free pair by callgrind: the loop and the calls are included, start-up is not."""
+"""Counts the instructions of a malloc and free pair by callgrind: loop and calls are included, start-up is not."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Benchmarks and measures. The programs use the standard names and link no allocator: LD_PRELOAD decides who serves them.
+# Benchmarks and measures. The programs use the standard names and link no allocator: LD_PRELOAD decides who serves.
 
 noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle
 EXTRA_DIST += bench/allocators.py bench/compare.py bench/instructions.py bench/footprint.py

@@ -23,9 +23,9 @@ PMD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fexceptions -fno-builtin-malloc -
 	-fno-builtin-free -ffunction-sections
 if OVERRIDE
 PMD_CPPFLAGS_LIB += -DPMD_OVERRIDE
-PMD_SOURCES += src/api/compat.c src/api/cxx.c
+PMD_SOURCES += src/api/compat.c src/api/cxx.c LD_PRELOAD/sandbox.c
 endif
-EXTRA_DIST += src/README.md src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c
+EXTRA_DIST += src/README.md src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c LD_PRELOAD/sandbox.c
 
 libpmdalloc_la_SOURCES = $(PMD_SOURCES)
 libpmdalloc_la_CPPFLAGS = $(PMD_CPPFLAGS_LIB)

@@ -40,8 +40,8 @@ static inline void block_check(const unsigned char *p, size_t from, size_t to, s
 	for (; from + 8 <= to; from += 8) {
 		uint64_t word;
 		memcpy(&word, p + from, 8);
-		CHECK_SAY(word == block_word(seed, from), "block %p of %zu bytes changed at offset %zu", (const void *)p,
-			  size, from);
+		CHECK_SAY(word == block_word(seed, from), "block %p of %zu bytes changed at offset %zu",
+			  (const void *)p, size, from);
 	}
 	for (; from < to; from++)
 		CHECK_SAY(p[from] == (unsigned char)(seed + from), "block %p of %zu bytes changed at offset %zu",

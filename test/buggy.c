@@ -58,9 +58,10 @@ static int use_after_free(void)
 static int uninitialised(void)
 {
 	char *p = block(300);
-	int answer = p[20] == 3 ? 1 : 0;
+	if (p[20] == 3)
+		puts("three");
 	free(p);
-	return answer & 0;
+	return 0;
 }
 
 int main(int argc, char **argv)

@@ -47,17 +47,17 @@
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Fails the test unless COND holds. */
-#define CHECK(cond)                                                                                                    \
-	do {                                                                                                           \
-		if (!(cond))                                                                                           \
-			check_failed(__FILE__, __LINE__, #cond, NULL);                                                   \
+#define CHECK(cond)                                                    \
+	do {                                                           \
+		if (!(cond))                                           \
+			check_failed(__FILE__, __LINE__, #cond, NULL); \
 	} while (0)
 
 /* CHECK with a printf-like explanation of the values found. */
-#define CHECK_SAY(cond, ...)                                                                                           \
-	do {                                                                                                           \
-		if (!(cond))                                                                                           \
-			check_failed(__FILE__, __LINE__, #cond, __VA_ARGS__);                                          \
+#define CHECK_SAY(cond, ...)                                                  \
+	do {                                                                  \
+		if (!(cond))                                                  \
+			check_failed(__FILE__, __LINE__, #cond, __VA_ARGS__); \
 	} while (0)
 
 /* Ends the test as skipped. */

@@ -9,13 +9,15 @@ endif
 LINK_LIBRARY = libpmdalloc.la
 LINK_IN_PLACE = $(AM_LDFLAGS) -no-install
 
+# What waits or works longest comes first, so that the others fill the time beside it.
 COMPILED_TESTS = \
+	test/t_release \
+	test/t_fork \
 	test/t_api \
 	test/t_calloc \
 	test/t_compat \
 	test/t_cxx \
 	test/t_dlopen \
-	test/t_fork \
 	test/t_fork_kinds \
 	test/t_fortify \
 	test/t_heaps \
@@ -27,7 +29,6 @@ COMPILED_TESTS = \
 	test/t_random \
 	test/t_random_threads \
 	test/t_realloc \
-	test/t_release \
 	test/t_seccomp \
 	test/t_sparse \
 	test/t_start \
@@ -43,7 +44,7 @@ endif
 SHELL_TESTS = test/self.sh test/symbols.sh test/valgrind.sh
 
 check_PROGRAMS += $(COMPILED_TESTS) test/buggy
-TESTS += $(COMPILED_TESTS) $(SHELL_TESTS)
+TESTS += $(SHELL_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/api.h test/block.h test/check.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
 
@@ -58,10 +59,6 @@ else
 AM_TESTS_ENVIRONMENT += PMD_SANITIZED=no; export PMD_SANITIZED;
 endif
 AM_TESTS_ENVIRONMENT += PMD_BUILD='$(abs_top_builddir)'; export PMD_BUILD; unset PMDALLOC_CONF;
-
-# Those that take longest first, so that the others fill the time beside them; and what measures memory not beside self.sh,
-# which runs the same programs again.
-test/self.log: test/t_release.log test/t_fork.log test/t_random.log
 
 if OVERRIDE
 if !SANITIZED

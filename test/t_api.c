@@ -7,19 +7,19 @@
 
 #define ODD 4321 /* an errno that nothing sets */
 
-static const size_t sizes[] = {0,       1,       7,         8,         16,        24,        100,       1024,
-			       4096,    5000,    32 * KIB,  64 * KIB,  100000,    256 * KIB, 1000000,   MIB,
-			       2 * MIB, 3000000, 4 * MIB,   16 * MIB,  17000001};
+static const size_t sizes[] = {0,       1,    7,       8,        16,       24,       100,
+			       1024,    4096, 5000,    32 * KIB, 64 * KIB, 100000,   256 * KIB,
+			       1000000, MIB,  2 * MIB, 3000000,  4 * MIB,  16 * MIB, 17000001};
 
 /* Sizes that no allocator may grant. */
-static const size_t too_large[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 15, SIZE_MAX - 4095,
-				   SIZE_MAX - 65535, SIZE_MAX - 2 * MIB, SIZE_MAX / 2 + 2};
+static const size_t too_large[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX,         SIZE_MAX - 1,       SIZE_MAX - 15,
+				   SIZE_MAX - 4095,         SIZE_MAX - 65535, SIZE_MAX - 2 * MIB, SIZE_MAX / 2 + 2};
 
-#define CHECK_ENOMEM(call)                                                                                             \
-	do {                                                                                                           \
-		errno = 0;                                                                                             \
-		CHECK((call) == NULL);                                                                                 \
-		CHECK(errno == ENOMEM);                                                                                \
+#define CHECK_ENOMEM(call)              \
+	do {                            \
+		errno = 0;              \
+		CHECK((call) == NULL);  \
+		CHECK(errno == ENOMEM); \
 	} while (0)
 
 static void check_block(void *p, size_t size, size_t alignment)
@@ -48,7 +48,8 @@ static void test_malloc(void)
 
 static void test_zero(void)
 {
-	void *zero[] = {t_malloc(0), t_malloc(0), t_calloc(0, 8), t_calloc(8, 0), t_realloc(NULL, 0), t_memalign(64, 0)};
+	void *zero[] = {t_malloc(0),    t_malloc(0),        t_calloc(0, 8),
+			t_calloc(8, 0), t_realloc(NULL, 0), t_memalign(64, 0)};
 	for (size_t i = 0; i < LENGTH(zero); i++) {
 		check_block(zero[i], 0, 16);
 		for (size_t j = 0; j < i; j++)
@@ -107,22 +108,25 @@ static void test_realloc(void)
 	CHECK(t_reallocarray(p, 0, 7) == NULL);
 }
 
-/* realloc to 0 freed the block: repeating it does not use up memory. */
+/* realloc to 0 freed the block. */
 static void test_realloc_zero_frees(void)
 {
-	for (size_t i = 0; i < 4000; i++) {
-		void *p = t_malloc(32 * MIB);
+	struct pmd_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+	CHECK(pmd_stats_get(&before) == 0);
+	for (size_t i = 0; i < LENGTH(sizes); i++) {
+		void *p = t_malloc(sizes[i]);
 		CHECK(p);
-		*(char *)p = 1;
 		CHECK(t_realloc(p, 0) == NULL);
 	}
+	CHECK(pmd_stats_get(&after) == 0);
+	CHECK(after.live_blocks == before.live_blocks && after.live_bytes == before.live_bytes);
 }
 
 static void test_aligned(void)
 {
 	for (size_t alignment = 1; alignment <= 64 * MIB; alignment *= 2) {
 		size_t kept = alignment < 16 ? 16 : alignment;
-		for (size_t i = 0; i < LENGTH(sizes); i += alignment > MIB ? 4 : 1) {
+		for (size_t i = 0; i<LENGTH(sizes); i += alignment> MIB ? 4 : 1) {
 			void *p = t_aligned_alloc(alignment, sizes[i]);
 			check_block(p, sizes[i], kept);
 			void *q = t_memalign(alignment, sizes[i]);

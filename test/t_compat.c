@@ -17,8 +17,8 @@ extern void cfree(void *p);
 
 static void test_mallopt(void)
 {
-	const int known[] = {M_MXFAST,	   M_TRIM_THRESHOLD, M_TOP_PAD,	  M_MMAP_THRESHOLD, M_MMAP_MAX,
-			     M_CHECK_ACTION, M_PERTURB,	     M_ARENA_TEST, M_ARENA_MAX};
+	const int known[] = {M_MXFAST,       M_TRIM_THRESHOLD, M_TOP_PAD,    M_MMAP_THRESHOLD, M_MMAP_MAX,
+			     M_CHECK_ACTION, M_PERTURB,        M_ARENA_TEST, M_ARENA_MAX};
 	for (size_t i = 0; i < LENGTH(known); i++)
 		CHECK_SAY(mallopt(known[i], 2) == 1, "parameter %d", known[i]);
 	CHECK(mallopt(12345, 1) == 0);

@@ -150,7 +150,7 @@ void test_new_handler()
 	CHECK(throws_bad_alloc([] { operator delete(operator new(hidden(too_large))); }));
 	CHECK(handler_calls == 1);
 	CHECK(operator new(hidden(too_large), std::nothrow) == nullptr);
-	CHECK(operator new(hidden(too_large), std::align_val_t{128}, std::nothrow) == nullptr);
+	CHECK(operator new (hidden(too_large), std::align_val_t{128}, std::nothrow) == nullptr);
 	CHECK(handler_calls == 3);
 	std::set_new_handler(nullptr);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * malloc_usable_size is honest under _FORTIFY_SOURCE=3, which checks writes against the size that was asked for as far as
- * the compiler can see: a program that asks and then writes all of it is not stopped. Built with the standard names, so
- * that the compiler knows what malloc is.
+ * malloc_usable_size is honest under _FORTIFY_SOURCE=3, which checks writes against the size that was asked for as far
+ * as the compiler can see: a program that asks and then writes all of it is not stopped. Built with the standard names,
+ * so that the compiler knows what malloc is.
  */
 #undef _FORTIFY_SOURCE
 #define _FORTIFY_SOURCE 3
@@ -13,13 +13,14 @@
 #include <pmdalloc/pmdalloc.h>
 
 #ifdef PMD_PREFIXED
-#define malloc(size)            pmd_malloc(size)
-#define realloc(p, size)        pmd_realloc(p, size)
-#define malloc_usable_size(p)   pmd_malloc_usable_size(p)
-#define free(p)                 pmd_free(p)
+#define malloc(size)          pmd_malloc(size)
+#define realloc(p, size)      pmd_realloc(p, size)
+#define malloc_usable_size(p) pmd_malloc_usable_size(p)
+#define free(p)               pmd_free(p)
 #endif
 
-/* Programs use the rest of a block only after a realloc to its usable size has told the compiler: that stays in place. */
+/* Programs use the rest of a block only after a realloc to its usable size has told the compiler: that stays in place.
+ */
 static void fill_after_realloc(size_t size)
 {
 	char *p = malloc(size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every wrong free() is found by default, without any option: the process writes one line that holds the pointer and says
- * what it is, and aborts. Each case runs for each size in a process of its own; the matrix of results is printed.
+ * Every wrong free() is found by default, without any option: the process writes one line that holds the pointer and
+ * says what it is, and aborts. Each case runs for each size in a process of its own; the matrix of results is printed.
  */
 #include "api.h"
 #include "check.h"
@@ -21,7 +21,7 @@ struct misuse {
 
 static const size_t sizes[] = {8, 100, 1024, 4096, 256 * KIB, 2 * MIB};
 
-/* ---- In the process that misuses ---------------------------------------------------------------------------------- */
+/* ---- In the process that misuses ---- */
 
 /* Tells the parent the pointer that the message has to name. */
 static void *announce(void *p)
@@ -369,7 +369,7 @@ static const struct misuse cases[] = {
 	{"twice: of many", twice_in_full_slabs, DOUBLE},
 };
 
-/* ---- In the process that watches ---------------------------------------------------------------------------------- */
+/* ---- In the process that watches ---- */
 
 struct outcome {
 	int status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mlockall: what is reserved is not faulted in, and memory that the kernel refuses to give back (MADV_DONTNEED on locked
- * pages is EINVAL) is not taken for zero.
+ * mlockall: what is reserved is not faulted in, and memory that the kernel refuses to give back (MADV_DONTNEED on
+ * locked pages is EINVAL) is not taken for zero.
  */
 #include "api.h"
 #include "block.h"

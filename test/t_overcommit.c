@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Strict overcommit (vm.overcommit_memory=2) charges only what is used. The mode belongs to the whole machine: this test
- * does not change it, and skips where it is another.
+ * Strict overcommit (vm.overcommit_memory=2) charges only what is used. The mode belongs to the whole machine: this
+ * test does not change it, and skips where it is another.
  */
 #include "api.h"
 #include "block.h"

@@ -182,11 +182,8 @@ static const struct {
 	const char *conf;
 	void (*run)(struct state *state);
 } variants[] = {
-	{"decay_ms:500", by_decay},
-	{"decay_ms:0", at_once},
-	{"decay_ms:-1", by_request},
-	{"decay_ms:501", owner_gone},
-	{"decay_ms:502", owner_idle},
+	{"decay_ms:500", by_decay},   {"decay_ms:0", at_once},      {"decay_ms:-1", by_request},
+	{"decay_ms:501", owner_gone}, {"decay_ms:502", owner_idle},
 };
 
 int main(int argc, char **argv)

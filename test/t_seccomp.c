@@ -17,7 +17,7 @@
 #define SLOTS 256
 
 static const unsigned allowed[] = {
-	SYS_mmap,  SYS_munmap, SYS_madvise, SYS_mprotect,   SYS_mremap,       SYS_futex,        SYS_read,
+	SYS_mmap,  SYS_munmap, SYS_madvise, SYS_mprotect,   SYS_mremap,       SYS_futex,         SYS_read,
 	SYS_write, SYS_close,  SYS_exit,    SYS_exit_group, SYS_rt_sigreturn, SYS_clock_gettime,
 };
 
@@ -28,8 +28,8 @@ static void enter_sandbox(unsigned otherwise)
 	const size_t last = LENGTH(code) - 1;
 	code[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 	for (size_t i = 0; i < LENGTH(allowed); i++)
-		code[i + 1] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i],
-							   (uint8_t)(last - i - 2), 0);
+		code[i + 1] =
+			(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], (uint8_t)(last - i - 2), 0);
 	code[last - 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, otherwise);
 	code[last] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);

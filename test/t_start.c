@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The first calls come early or in tight places: before every constructor, on a stack of 16 KiB, in a program without an
- * environment, from atexit functions and destructors.
+ * The first calls come early or in tight places: before every constructor, on a stack of 16 KiB, in a program without
+ * an environment, from atexit functions and destructors.
  */
 #include "api.h"
 #include "block.h"

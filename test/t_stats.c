@@ -49,6 +49,28 @@ static void test_counts(void)
 	CHECK(released.threads >= 1 && released.arenas >= 1 && released.heaps >= 1);
 }
 
+/* What is dirty is counted right however often it is used again. */
+static void test_dirty_cycles(void)
+{
+	void *blocks[200];
+	for (size_t cycle = 0; cycle < 8; cycle++) {
+		for (size_t i = 0; i < LENGTH(blocks); i++) {
+			size_t size = 50000 + i * 1000;
+			blocks[i] = t_malloc(size);
+			CHECK(blocks[i]);
+			memset(blocks[i], 1, size);
+		}
+		struct pmd_stats held = stats();
+		CHECK_SAY(held.dirty_bytes <= 32 * MIB, "cycle %zu: %zu dirty bytes", cycle, held.dirty_bytes);
+		for (size_t i = 0; i < LENGTH(blocks); i++)
+			t_free(blocks[i]);
+		struct pmd_stats freed = stats();
+		CHECK_SAY(freed.dirty_bytes >= 16 * MIB && freed.dirty_bytes <= 128 * MIB, "cycle %zu: %zu dirty bytes",
+			  cycle, freed.dirty_bytes);
+		CHECK(freed.regions_dirty * 2 * MIB <= freed.dirty_bytes);
+	}
+}
+
 /* Older programs know a smaller structure: nothing behind it is written. */
 static void test_size(void)
 {
@@ -143,6 +165,7 @@ int main(void)
 {
 	CHECK(pmd_option_set("decay_ms", "-1") == 0);
 	test_counts();
+	test_dirty_cycles();
 	test_size();
 	test_print();
 	test_arenas();

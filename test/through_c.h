@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C"
 #endif
-void through_c(void (*function)(void *), void *argument);
+	void
+	through_c(void (*function)(void *), void *argument);
 
 #endif

@@ -35,8 +35,7 @@ static inline const char *variants_run(int argc, char **argv, const char *const 
 	_exit(skipped == count ? EXIT_SKIP : 0);
 }
 
-#define VARIANTS(argc, argv, ...)                                                                                      \
-	variants_run(argc, argv, (const char *const[]){__VA_ARGS__},                                                   \
-		     LENGTH(((const char *const[]){__VA_ARGS__})))
+#define VARIANTS(argc, argv, ...) \
+	variants_run(argc, argv, (const char *const[]){__VA_ARGS__}, LENGTH(((const char *const[]){__VA_ARGS__})))
 
 #endif

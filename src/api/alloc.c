@@ -27,7 +27,7 @@ void *allocate(size_t size, size_t align, bool zero)
 	return p ? p : out_of_memory();
 }
 
-struct slice *block_slice(const char *call, const void *p)
+static struct slice *find_slice(const char *call, const void *p)
 {
 	struct slice *s = heap_slice_anywhere(p);
 
@@ -38,6 +38,11 @@ struct slice *block_slice(const char *call, const void *p)
 	if (UNLIKELY(s->kind == SLICE_SLAB ? !slab_block_valid(s, p) : s->kind != SLICE_LARGE || s->base != p))
 		misuse(call, p);
 	return s;
+}
+
+struct slice *block_slice(const char *call, const void *p)
+{
+	return cache_instrumented ? valgrind_find(call, p, find_slice) : find_slice(call, p);
 }
 
 static void free_plain(void *p)

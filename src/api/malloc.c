@@ -105,10 +105,10 @@ static void *resize(void *p, size_t size)
 	size_t old = block_usable(s, p);
 	void *to;
 
-	if (s->kind == SLICE_SLAB && UNLIKELY(((struct block *)p)->key == slab_key(s) && cache_is_free(s, p)))
-		misuse("realloc", p);
 	if (cache_instrumented)
 		return move(p, old, size);
+	if (s->kind == SLICE_SLAB && UNLIKELY(((struct block *)p)->key == slab_key(s) && cache_is_free(s, p)))
+		misuse("realloc", p);
 	if (s->kind == SLICE_LARGE && size > SLAB_MAX) {
 		to = large_realloc(s, size);
 		return to ? to : out_of_memory();

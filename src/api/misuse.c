@@ -14,7 +14,8 @@ static void put_block(struct text *t, const struct slice *s, const void *p)
 		text_put_hex(t, (uintptr_t)block);
 		text_put(t, " (");
 	} else {
-		text_put(t, (uintptr_t)p > s->last ? "a place where no block was allocated yet (" : "a block (");
+		text_put(t, (uintptr_t)p > s->last ? "a place where no block was allocated yet ("
+						   : "a free block (already freed: ");
 	}
 	text_put(t, "size ");
 	text_put_number(t, s->block_size);

@@ -202,8 +202,7 @@ int pmd_stats_print(int fd, enum pmd_format format)
 	o.first = true;
 	options_each(put_option, &o);
 	text_put(&o.text, format == PMD_FORMAT_JSON ? "}\n}\n" : "\n");
-	os_write(fd, buf, o.text.len);
-	return 0;
+	return os_write(fd, buf, o.text.len);
 }
 
 /* Many programs close stderr before the last destructor runs: a copy of it is kept. */

@@ -18,11 +18,26 @@ static size_t *size_word(const void *p, size_t usable)
 	return (size_t *)((char *)(uintptr_t)p + usable) - 1;
 }
 
-static size_t raw_usable(const void *p)
+/* The leak check takes every defined word that points to a block for the program's. These are ours. */
+static void hide(struct slice *s)
 {
-	struct slice *s = block_slice("free", p);
+	struct region *r = s->region;
 
-	return s->kind == SLICE_LARGE ? large_usable(s) : s->block_size;
+	VALGRIND_MAKE_MEM_UNDEFINED(&s->last, sizeof s->last);
+	VALGRIND_MAKE_MEM_UNDEFINED(&s->anchor, sizeof s->anchor);
+	VALGRIND_MAKE_MEM_UNDEFINED(&s->base, sizeof s->base);
+	VALGRIND_MAKE_MEM_UNDEFINED(&r->base, sizeof r->base);
+}
+
+struct slice *valgrind_find(const char *call, const void *p, struct slice *(*plain)(const char *, const void *))
+{
+	struct slice *s;
+
+	VALGRIND_DISABLE_ERROR_REPORTING;
+	s = plain(call, p);
+	VALGRIND_MAKE_MEM_DEFINED(&s, sizeof s);
+	VALGRIND_ENABLE_ERROR_REPORTING;
+	return s;
 }
 
 void *valgrind_allocate(size_t size, size_t align, bool zero, void *(*plain)(size_t, size_t, bool))
@@ -33,7 +48,11 @@ void *valgrind_allocate(size_t size, size_t align, bool zero, void *(*plain)(siz
 	VALGRIND_DISABLE_ERROR_REPORTING;
 	p = plain(size + TAIL, align, zero);
 	if (p) {
-		usable = raw_usable(p);
+		struct slice *s = block_slice("malloc", p);
+
+		VALGRIND_MAKE_MEM_DEFINED(&p, sizeof p);
+		usable = s->kind == SLICE_LARGE ? large_usable(s) : s->block_size;
+		hide(s);
 		VALGRIND_MAKE_MEM_UNDEFINED(size_word(p, usable), sizeof size);
 		*size_word(p, usable) = size;
 		VALGRIND_MAKE_MEM_NOACCESS(p, usable);
@@ -70,6 +89,11 @@ void valgrind_free(void *p, void (*plain)(void *))
 void *valgrind_allocate(size_t size, size_t align, bool zero, void *(*plain)(size_t, size_t, bool))
 {
 	return plain(size, align, zero);
+}
+
+struct slice *valgrind_find(const char *call, const void *p, struct slice *(*plain)(const char *, const void *))
+{
+	return plain(call, p);
 }
 
 size_t valgrind_usable(const void *p, size_t usable)

@@ -8,8 +8,13 @@
 
 #include "base/base.h"
 
+struct slice;
+
 void *valgrind_allocate(size_t size, size_t align, bool zero, void *(*plain)(size_t, size_t, bool));
 void valgrind_free(void *p, void (*plain)(void *));
+
+/* What PLAIN says of P, which reads what is hidden from leak checks. */
+struct slice *valgrind_find(const char *call, const void *p, struct slice *(*plain)(const char *, const void *));
 
 /* The size that was asked for P, whose block has USABLE bytes. */
 size_t valgrind_usable(const void *p, size_t usable);

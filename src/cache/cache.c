@@ -798,7 +798,9 @@ static bool init_locked(void)
 	struct text t;
 
 	options_init();
+	arena_init();
 	cache_instrumented = memcheck_runs();
+	heap_has_fast_path = !cache_instrumented;
 	if (!heap_init() && arena_get(0) && !pthread_key_create(&exit_key, thread_exit))
 		return true;
 	text_init(&t, buf, sizeof buf);

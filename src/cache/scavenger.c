@@ -21,6 +21,8 @@ enum {
 static _Atomic uint32_t alive;
 static _Atomic uint32_t never; /* 0: what the thread sleeps on */
 static _Atomic bool working;
+static _Atomic bool forbidden; /* a thread may not be started */
+static _Atomic uint64_t next_tick_ms; /* without a thread: when the next tick is due */
 static char *stack;
 
 static size_t dirty_bytes(void)
@@ -89,19 +91,47 @@ static void start_thread(void)
 		return;
 	if (!stack)
 		stack = meta_alloc(STACK_BYTES);
-	if (!stack || os_thread_start(run, stack, STACK_BYTES, &alive))
+	if (!stack || os_thread_start(run, stack, STACK_BYTES, &alive)) {
+		scavenger_forbid_thread();
 		atomic_store_explicit(&working, false, memory_order_relaxed);
+	}
+}
+
+static bool thread_allowed(void)
+{
+	return OPTION(background) == BACKGROUND_ON && !cache_instrumented &&
+	       !atomic_load_explicit(&forbidden, memory_order_relaxed);
+}
+
+/* Without a thread, whoever frees something after a tick is due does the work of it. */
+static void tick_by_caller(int64_t decay)
+{
+	uint64_t now = os_now_ms(), due = atomic_load_explicit(&next_tick_ms, memory_order_relaxed);
+
+	if (now < due || !atomic_compare_exchange_strong(&next_tick_ms, &due, now + (uint64_t)decay / 2 + 1))
+		return;
+	give_back(atomic_fetch_add_explicit(&heap_tick, 1, memory_order_relaxed) - 1, true);
 }
 
 void scavenger_kick(void)
 {
 	int64_t decay = OPTION(decay_ms);
 
-	if (decay == 0)
+	if (atomic_load_explicit(&working, memory_order_relaxed) || decay < 0)
+		return;
+	if (!decay)
 		give_back(atomic_load_explicit(&heap_tick, memory_order_relaxed), false);
-	else if (decay > 0 && !atomic_load_explicit(&working, memory_order_relaxed) &&
-		 OPTION(background) == BACKGROUND_ON && !cache_instrumented && dirty_bytes() >= WORTH_BYTES)
+	else if (dirty_bytes() < WORTH_BYTES)
+		return;
+	else if (thread_allowed())
 		start_thread();
+	else
+		tick_by_caller(decay);
+}
+
+void scavenger_forbid_thread(void)
+{
+	atomic_store_explicit(&forbidden, true, memory_order_relaxed);
 }
 
 size_t scavenger_release_all(void)

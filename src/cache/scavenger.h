@@ -14,6 +14,9 @@ void scavenger_kick(void);
 /* Gives everything back that is free now. Returns bytes. */
 size_t scavenger_release_all(void);
 
+/* From now on no thread is started: the process is about to enter a sandbox that may kill it for that. */
+void scavenger_forbid_thread(void);
+
 void scavenger_after_fork(void);
 
 #endif

@@ -11,8 +11,15 @@ enum { HALF_REGION = SLICES_PER_REGION / 2 };
 struct arena *_Atomic arenas[ARENAS_MAX];
 _Atomic size_t arena_dirty_slices;
 static struct lock create_lock;
+static unsigned spread; /* over so many arenas threads are spread; constant after arena_init */
 
 /* ---- Arenas and threads ------------------------------------------------------------------------------------------- */
+
+/* At start, as a sandbox may allow no such questions later. */
+void arena_init(void)
+{
+	spread = OPTION(arenas) ? (unsigned)OPTION(arenas) : os_cpus();
+}
 
 struct arena *arena_get(unsigned index)
 {
@@ -55,10 +62,10 @@ static bool is_retired(unsigned index)
 
 struct arena *arena_assign(void)
 {
-	unsigned wanted = OPTION(arenas) ? (unsigned)OPTION(arenas) : os_cpus(), best = ARENAS_MAX, usable = 0;
+	unsigned best = ARENAS_MAX, usable = 0;
 	struct arena *a;
 
-	for (unsigned i = 0; i < ARENAS_MAX && usable < wanted; i++) {
+	for (unsigned i = 0; i < ARENAS_MAX && usable < spread; i++) {
 		if (is_retired(i))
 			continue;
 		usable++;
@@ -291,7 +298,9 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 
 	lock_take(&a->lock);
 	r = pick(a, count, align);
-	if (!r && !(r = heap_take(1, 1, a))) {
+	if (!r && (r = heap_take(1, 1, a)))
+		update(a, r, 0, get(&r->touched));
+	if (!r) {
 		lock_drop(&a->lock);
 		return NULL;
 	}

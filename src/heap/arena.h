@@ -31,6 +31,9 @@ struct arena {
 
 extern HIDDEN struct arena *_Atomic arenas[ARENAS_MAX];
 
+/* Decides how many arenas threads are spread over; called once, after options_init. */
+void arena_init(void);
+
 /* Arena INDEX, created when it does not exist; NULL when memory is short. */
 struct arena *arena_get(unsigned index);
 unsigned arena_count(void);

@@ -15,11 +15,13 @@ struct heap heap_first;
 static struct slice no_slice;
 struct slice *heap_first_slices = &no_slice;
 uintptr_t heap_first_mask;
+bool heap_has_fast_path = true;
 struct heap *_Atomic heaps[HEAPS_MAX];
 struct heap_counters heap_counters;
 _Atomic uint32_t heap_tick = 2;
 
 static struct lock heaps_lock;
+static uint64_t place_seed; /* random, constant after heap_init */
 
 /* Where heaps are put at random: clear of the usual places of programs, libraries, stacks and other run times' heaps. */
 #define PLACES_START ((size_t)16 << 40)
@@ -89,7 +91,7 @@ static size_t meta_size(size_t count, size_t root, size_t *header_bytes)
 static int reserve_aligned(size_t meta, size_t span, uintptr_t *base)
 {
 	size_t places = (PLACES_END - PLACES_START) / span, total = meta + 2 * span;
-	uintptr_t start, hint = places ? PLACES_START + os_random() % places * span : 0;
+	uintptr_t start, hint = places ? PLACES_START + place_seed % places * span : 0;
 	void *mapping;
 	int error;
 
@@ -232,7 +234,7 @@ static bool grow(struct heap *h, size_t top)
 	}
 	atomic_store_explicit(&h->top, top, memory_order_release);
 	atomic_store_explicit(&h->slice_count, top * SLICES_PER_REGION, memory_order_release);
-	if (h == &heap_first)
+	if (h == &heap_first && heap_has_fast_path)
 		__atomic_store_n(&heap_first_mask, power_above(top) * PAGE_BYTES - sizeof(struct slice), __ATOMIC_RELEASE);
 	return true;
 }
@@ -278,6 +280,7 @@ static void hand_out(struct heap *h, size_t first, size_t count, struct arena *a
 			COUNT_SUB(clean_regions, 1);
 		CHECK_DEBUG(r->state != REGION_RELEASING && r->state != REGION_ACTIVE);
 		h->available[i / 64] &= ~((uint64_t)1 << i % 64);
+		atomic_store_explicit(&r->used, ~(uint32_t)0, memory_order_relaxed); /* until the arena says otherwise */
 		r->aged = 0;
 		r->spanning = NULL;
 		atomic_store_explicit(&r->arena, arena, memory_order_relaxed);
@@ -340,8 +343,10 @@ static struct region *take_from(struct heap *h, size_t count, size_t align, stru
 int heap_init(void)
 {
 	size_t bitmap;
-	int error = reserve(&heap_first, power_above((size_t)OPTION(reserve_gib) << 30), 4 * REGION_BYTES);
+	int error;
 
+	place_seed = os_random();
+	error = reserve(&heap_first, power_above((size_t)OPTION(reserve_gib) << 30), 4 * REGION_BYTES);
 	if (error)
 		return error;
 	bitmap = align_up(heap_first.region_count / 8 + 8, CACHE_LINE);
@@ -353,7 +358,8 @@ int heap_init(void)
 	set_available(&heap_first, 0);
 	heap_region(&heap_first, 0)->state = REGION_CLEAN;
 	COUNT_ADD(clean_regions, 1);
-	heap_first_slices = heap_first.slices;
+	if (heap_has_fast_path)
+		heap_first_slices = heap_first.slices;
 	return 0;
 }
 

@@ -124,6 +124,9 @@ static inline size_t region_index(struct region *r)
 extern HIDDEN struct slice *heap_first_slices;
 extern HIDDEN uintptr_t heap_first_mask;
 
+/* False: heap_first_slice() always leads to a descriptor without blocks. Set before heap_init. */
+extern HIDDEN bool heap_has_fast_path;
+
 static inline struct slice *heap_first_slice(const void *p)
 {
 #ifdef PMD_SANITIZED

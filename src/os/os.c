@@ -116,7 +116,7 @@ int os_copy_fd(int fd)
 	return copy < 0 ? -1 : (int)copy;
 }
 
-void os_write(int fd, const char *buf, size_t len)
+int os_write(int fd, const char *buf, size_t len)
 {
 	while (len) {
 		long n = os_syscall(SYS_write, fd, (long)buf, (long)len, 0, 0, 0);
@@ -124,10 +124,21 @@ void os_write(int fd, const char *buf, size_t len)
 		if (n == -EINTR)
 			continue;
 		if (n <= 0)
-			return;
+			return n ? (int)-n : EIO;
 		buf += n;
 		len -= (size_t)n;
 	}
+	return 0;
+}
+
+uint64_t os_now_ms(void)
+{
+	struct timespec t = { 0 };
+	int saved = errno;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	errno = saved;
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 size_t os_read_file(const char *path, char *buf, size_t len)

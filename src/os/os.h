@@ -45,7 +45,11 @@ void os_yield(void);
 /* A copy of descriptor FD, above those that programs count on, closed on exec; -1 if it cannot be had. */
 int os_copy_fd(int fd);
 
-void os_write(int fd, const char *buf, size_t len);
+/* Writes it all. Returns 0 or an errno value. */
+int os_write(int fd, const char *buf, size_t len);
+
+/* Milliseconds that only increase; no system call where the vDSO serves. */
+uint64_t os_now_ms(void);
 
 /* Reads at most LEN - 1 bytes of the file PATH, terminates them; returns their number, 0 on any failure. */
 size_t os_read_file(const char *path, char *buf, size_t len);
