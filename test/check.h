@@ -44,6 +44,17 @@
 #define SANITIZED 0
 #endif
 
+#ifdef __SANITIZE_THREAD__
+#define THREAD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZED 1
+#endif
+#endif
+#ifndef THREAD_SANITIZED
+#define THREAD_SANITIZED 0
+#endif
+
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Fails the test unless COND holds. */
@@ -160,29 +171,5 @@ static inline int check_wait(pid_t pid)
 	CHECK(got == pid);
 	return status;
 }
-
-/* Runs FUNCTION in a child of its own; fails or skips the test as the child did. */
-static inline void check_in_child(void (*function)(void), const char *name)
-{
-	pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		check_child(CHECK_SECONDS);
-		function();
-		_exit(0);
-	}
-	int status = check_wait(pid);
-	CHECK_SAY(WIFEXITED(status), "%s: ended by signal %d", name, WTERMSIG(status));
-	CHECK_SAY(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_SKIP, "%s", name);
-}
-
-/* ThreadSanitizer refuses threads in the child of a threaded program unless told otherwise. */
-#if SANITIZED
-extern const char *__tsan_default_options(void);
-__attribute__((used, visibility("default"))) inline const char *__tsan_default_options(void)
-{
-	return "die_after_fork=0";
-}
-#endif
 
 #endif

@@ -176,6 +176,8 @@ static void child_decays(void)
 int main(void)
 {
 	pthread_t thread;
+	if (THREAD_SANITIZED)
+		SKIP("ThreadSanitizer cannot follow threads in the child of a program with threads");
 	CHECK(pthread_create(&thread, NULL, hammer, NULL) == 0);
 	two_threads_fork();
 	generations(10, t_malloc(10));

@@ -33,6 +33,10 @@ __thread struct cache *cache_self __attribute__((tls_model("initial-exec"))) = &
 __thread uintptr_t cache_id __attribute__((tls_model("initial-exec")));
 static __thread struct cache *slow_self __attribute__((tls_model("initial-exec"))); /* set also when instrumented */
 
+/* The thread's cache was torn down, and yet it goes on: late destructors. From then on it works under its cache's lock only, so that
+ * what it leaves behind can be taken over by whoever comes next. */
+static __thread bool ending __attribute__((tls_model("initial-exec")));
+
 bool cache_instrumented;
 
 static struct lock caches_lock; /* guards caches and in_use */
@@ -84,7 +88,7 @@ static enum slab_state get_state(const struct slice *s)
 /* Frees take the fast path only where it sees all there is to check. */
 static void set_owner(struct cache *c, struct slice *s)
 {
-	slab_set_owner(s, cache_instrumented || s->purged || get_state(s) == SLAB_FULL ? SLOW_ID : c->id);
+	slab_set_owner(s, c->slow || s->purged || get_state(s) == SLAB_FULL ? SLOW_ID : c->id);
 }
 
 /* The calling thread is the cache's. */
@@ -93,7 +97,7 @@ static void set_current(struct cache *c, unsigned class, struct slice *s)
 	size_t last = class_size(class), first = class ? class_size(class - 1) + 1 : 0;
 
 	c->current[class] = s;
-	if (last <= SMALL_MAX && !cache_instrumented)
+	if (last <= SMALL_MAX && !c->slow)
 		for (size_t i = (first + MIN_ALIGN - 1) / MIN_ALIGN; i <= last / MIN_ALIGN; i++)
 			cache_direct[i] = s;
 	else if (last <= MEDIUM_MAX)
@@ -497,7 +501,7 @@ void cache_event(struct slice *s)
 
 static bool on_purged_page(const struct slice *s, const void *p)
 {
-	return s->purged >> (((uintptr_t)p - (uintptr_t)s->base) >> PAGE_SHIFT) & 1;
+	return purged_get(s) >> (((uintptr_t)p - (uintptr_t)s->base) >> PAGE_SHIFT) & 1;
 }
 
 static void free_owned(struct cache *c, struct slice *s, struct block *b)
@@ -661,47 +665,13 @@ static struct cache *find_cache(uintptr_t thread, bool *again)
 		if (!c)
 			return NULL;
 		c->id = (count + 1) << ID_SHIFT;
+		c->generation = generation;
 		c->next = caches;
 		__atomic_store_n(&caches, c, __ATOMIC_RELEASE);
 	}
 	c->in_use = true;
 	c->thread = thread;
-	c->generation = generation;
 	return c;
-}
-
-static struct cache *create(void)
-{
-	bool again;
-	struct cache *c;
-
-	if (!cache_init())
-		return NULL;
-	lock_take(&caches_lock);
-	c = find_cache(os_thread_id(), &again);
-	lock_drop(&caches_lock);
-	if (!c)
-		return NULL;
-	if (!again) {
-		clear_cache(c);
-		c->arena = arena_assign();
-	}
-	if (!c->arena) {
-		c->in_use = false;
-		return NULL;
-	}
-	slow_self = c;
-	if (!cache_instrumented) {
-		cache_self = c;
-		cache_id = c->id;
-	}
-	pthread_setspecific(exit_key, c); /* may allocate: the cache is ready */
-	return c;
-}
-
-struct cache *cache_get(void)
-{
-	return LIKELY(slow_self != NULL) ? slow_self : create();
 }
 
 static void disown_all(struct cache *c)
@@ -724,12 +694,52 @@ static void disown_all(struct cache *c)
 	}
 }
 
+static struct cache *create(void)
+{
+	bool again;
+	struct cache *c;
+
+	if (!cache_init())
+		return NULL;
+	lock_take(&caches_lock);
+	c = find_cache(os_thread_id(), &again);
+	lock_drop(&caches_lock);
+	if (!c)
+		return NULL;
+	if (again) {
+		lock_take(&c->lock);
+		disown_all(c);
+		lock_drop(&c->lock);
+	}
+	clear_cache(c);
+	c->slow = cache_instrumented || ending;
+	if (!again)
+		c->arena = arena_assign();
+	if (!c->arena) {
+		c->in_use = false;
+		return NULL;
+	}
+	slow_self = c;
+	if (!c->slow) {
+		cache_self = c;
+		cache_id = c->id;
+	}
+	pthread_setspecific(exit_key, c); /* may allocate: the cache is ready */
+	return c;
+}
+
+struct cache *cache_get(void)
+{
+	return LIKELY(slow_self != NULL) ? slow_self : create();
+}
+
 static void thread_exit(void *arg)
 {
 	struct cache *c = arg;
 
 	if (c->generation != generation)
 		return;
+	ending = true;
 	cache_self = &cache_none;
 	cache_id = 0;
 	slow_self = NULL;

@@ -31,6 +31,7 @@ struct cache {
 	struct arena *arena;
 	uint32_t generation;  /* forks between the first process and the one whose thread this is */
 	bool in_use;          /* under caches_lock */
+	bool slow;            /* its thread uses no fast path: instrumented, or ending; constant while in use */
 	struct cache *next;   /* all caches ever made; constant */
 };
 

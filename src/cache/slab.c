@@ -20,7 +20,7 @@ void slab_init(struct slice *s, unsigned class, bool fresh)
 	s->carved = 0;
 	s->class = (uint8_t)class;
 	s->fresh = fresh;
-	s->purged = 0;
+	purged_set(s, 0);
 	s->notify_at = (uint16_t)max_size(s->capacity / 8, 1);
 	s->head = s;
 	s->next = s->prev = NULL;
@@ -67,7 +67,7 @@ static bool carve_purged(struct slice *s)
 	while (s->purged) {
 		size_t page = (size_t)__builtin_ctz(s->purged), from, to;
 
-		s->purged &= (uint16_t)(s->purged - 1);
+		purged_set(s, (uint16_t)(s->purged & (s->purged - 1)));
 		from = blocks_of_page(s, page, &to);
 		if (from < to) {
 			chain(s, from, to);
@@ -220,7 +220,7 @@ size_t slab_purge(struct slice *s)
 			bytes += (size_t)run << PAGE_SHIFT;
 		left &= ~(((1u << run) - 1) << at);
 	}
-	s->purged |= gone;
+	purged_set(s, s->purged | gone);
 	COUNT_ADD(purged_bytes, bytes);
 	return bytes;
 }

@@ -113,6 +113,17 @@ static inline int32_t slab_live(const struct slice *s)
 	return count_get(s) + mark_get(s);
 }
 
+/* Of a live block's page the bit is 0 and stays so; the others change under the lock. */
+static inline uint16_t purged_get(const struct slice *s)
+{
+	return __atomic_load_n(&s->purged, __ATOMIC_RELAXED);
+}
+
+static inline void purged_set(struct slice *s, uint16_t pages)
+{
+	__atomic_store_n(&s->purged, pages, __ATOMIC_RELAXED);
+}
+
 /* Sets the mark; count + mark == live stays true. */
 static inline void slab_set_mark(struct slice *s, int32_t live, int32_t mark)
 {

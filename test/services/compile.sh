@@ -3,7 +3,7 @@
 # gcc, g++ and clang: large sources; the same assembly as without the library.
 . "$(dirname "$0")/common.sh"
 set_up gcc g++ awk
-functions=$((full ? 8000 : 600))
+functions=$((full ? 8000 : 150))
 
 awk -v n="$functions" 'BEGIN {
 	print "#include <stdio.h>\n#include <string.h>\n#include <stdlib.h>"
@@ -54,7 +54,7 @@ int main()
 END
 
 cd "$work"
-count=$((full ? 120 : 20))
+count=$((full ? 100 : 6))
 compiler=gcc
 compare gcc -O2 -g0 -S -o - large.c
 compiler=g++

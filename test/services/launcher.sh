@@ -5,6 +5,10 @@
 run=$PWD/LD_PRELOAD/pmdalloc-run
 [ -x "$run" ] || { printf 'launcher: skipped: no %s\n' "$run"; exit 77; }
 set_up env
+# shellcheck disable=SC2016 # for the inner shell
+print_conf='echo "$PMDALLOC_CONF"'
+# shellcheck disable=SC2016
+print_preload='echo "$LD_PRELOAD"'
 
 # expect STATUS LINES COMMAND...: the exit status, and how many lines go to stderr.
 expect()
@@ -31,11 +35,11 @@ expect 126 1 "$run" "$work"
 expect 7 0 "$run" -- sh -c 'exit 7'
 expect 0 0 "$run" cat /proc/self/maps
 grep -q "$PWD/.libs/libpmdalloc.so" "$work/out" || fail "the build tree's library is not loaded"
-expect 0 0 env PMDALLOC_CONF=decay_ms:5 "$run" -o arenas:2 -othp:never sh -c 'echo "$PMDALLOC_CONF"'
+expect 0 0 env PMDALLOC_CONF=decay_ms:5 "$run" -o arenas:2 -othp:never sh -c "$print_conf"
 grep -qx 'decay_ms:5,arenas:2,thp:never' "$work/out" || fail "-o does not add to PMDALLOC_CONF"
-expect 0 0 env LD_PRELOAD=libm.so.6 "$run" sh -c 'echo "$LD_PRELOAD"'
+expect 0 0 env LD_PRELOAD=libm.so.6 "$run" sh -c "$print_preload"
 grep -qx 'libm.so.6:.*/libpmdalloc.so.0' "$work/out" || fail "LD_PRELOAD is not kept"
-expect 0 0 "$run" "$run" sh -c 'echo "$LD_PRELOAD"'
+expect 0 0 "$run" "$run" sh -c "$print_preload"
 [ "$(grep -o libpmdalloc "$work/out" | wc -l)" -eq 1 ] || fail "the library is named twice"
 expect 0 1 "$run" -o nonsense:1 true
 grep -q "nonsense" "$work/err" || fail "an unknown option is not named"

@@ -35,7 +35,7 @@ END
 start "$work/log" nginx -c "$work/nginx.conf" -e "$work/error.log"
 until_true curl -sf "http://127.0.0.1:$port/100.txt"
 check_mapped "$pid"
-read -ra workers <"/proc/$pid/task/$pid/children"
+read -ra workers <"/proc/$pid/task/$pid/children" || true # it has no line end
 [ ${#workers[@]} -gt 0 ] || fail "no worker processes"
 for worker in "${workers[@]}"; do
 	check_mapped "$worker"

@@ -23,7 +23,7 @@ sql()
 
 cat >queries.sql <<'END'
 create table t (id int primary key, word text, n numeric, doc jsonb);
-insert into t select i, md5(i::text), i * 1.000001::numeric, jsonb_build_object('k', i, 'l', array[i, i + 1, md5(i::text)])
+insert into t select i, md5(i::text), i * 1.000001::numeric, jsonb_build_object('k', i, 'l', jsonb_build_array(i, md5(i::text)))
 	from generate_series(1, 50000) i;
 create index on t using gin (doc);
 create index on t (word);

@@ -41,11 +41,10 @@ expected=4 compare /usr/bin/python3 "$work/churn.py"
 check_served /usr/bin/python3 -c 0
 
 # Those that take memory from many sides; the rest of the suite only in the long run.
-tests=(test_list test_dict test_set test_str test_bytes test_array test_re test_json test_zlib test_struct test_thread
-	test_queue test_generators test_exceptions test_bigmem)
-((full)) && tests+=(test_threading test_memoryview test_ctypes test_pickle test_sqlite3 test_itertools test_collections
+tests=(test_list test_dict test_set test_array test_json test_zlib test_struct test_thread test_generators test_heapq)
+((full)) && tests+=(test_str test_bytes test_re test_queue test_exceptions test_bigmem test_threading test_memoryview test_ctypes test_pickle test_sqlite3 test_itertools test_collections
 	test_decimal test_functools test_io test_mmap test_multiprocessing_fork test_subprocess test_gc test_weakref
-	test_hashlib test_lzma test_bz2 test_unicode test_long test_float test_sort test_heapq test_deque test_buffer
+	test_hashlib test_lzma test_bz2 test_unicode test_long test_float test_sort test_deque test_buffer
 	test_fork1 test_os test_asyncio test_concurrent_futures test_xml_etree test_tempfile test_select)
 lib=$(/usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 if [ ! -e "$lib/test/test_list.py" ]; then

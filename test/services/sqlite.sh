@@ -20,7 +20,6 @@ vacuum;
 pragma integrity_check;
 select * from nowhere;
 END
-input=$work/script.sql expected=1 compare sqlite3 "$work/memory" ':memory:' 2>/dev/null || true
 input=$work/script.sql expected=1 compare sqlite3 -batch :memory:
 check_served sqlite3 :memory: 'select 1'
 say "$rows rows"
