@@ -18,7 +18,10 @@ expect_failure() {
 	status=0
 	FAULT=$1 FORKS=400 CHECK_SCALE=4 LD_PRELOAD=$faulty "$dir/test/$2" >/dev/null 2>&1 || status=$?
 	case $status in
-	0 | 77 | 126 | 127)
+	77)
+		echo "$2 is skipped in this build: nothing is known about it" >&2
+		;;
+	0 | 126 | 127)
 		echo "$2 ends with $status under fault '$1'" >&2
 		missed=$((missed + 1))
 		;;
@@ -27,7 +30,7 @@ expect_failure() {
 
 # The fault that is none: what fails without a fault would prove nothing.
 for test in t_api t_calloc t_realloc t_random t_random_threads t_threads t_fortify; do
-	FAULT='' CHECK_SCALE=4 LD_PRELOAD=$faulty "$dir/test/$test" >/dev/null
+	FAULT='' CHECK_SCALE=4 LD_PRELOAD=$faulty "$dir/test/$test" >/dev/null || [ $? -eq 77 ]
 done
 
 for test in t_api t_calloc t_random t_random_threads; do

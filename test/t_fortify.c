@@ -21,8 +21,7 @@
 #define free(p)               pmd_free(p)
 #endif
 
-/* Programs use the rest of a block only after a realloc to its usable size has told the compiler: that stays in place.
- */
+/* Careful programs realloc to the usable size before they use it, which tells the compiler: that stays in place. */
 static void fill_after_realloc(size_t size)
 {
 	char *p = malloc(size);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A -static program with pmdalloc.o or libpmdalloc.a: its malloc is ours, in every thread and in the C library itself.
- */
+/* A -static program with pmdalloc.o or libpmdalloc.a: its malloc is ours, in every thread and in the C library. */
 #include "api.h"
 #include "block.h"
 #include "check.h"

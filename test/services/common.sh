@@ -51,8 +51,13 @@ set_up()
 
 tear_down()
 {
-	local pid
+	local pid wait=0
+	# Politely first: a server that is killed leaves its own children behind.
 	for pid in "${started[@]}"; do
+		kill -TERM "$pid" 2>/dev/null || continue
+		while kill -0 "$pid" 2>/dev/null && [ "$((wait++))" -lt 50 ]; do
+			sleep 0.1
+		done
 		kill -KILL "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
 	done

@@ -44,7 +44,7 @@ done
 load()
 {
 	if command -v ab >/dev/null; then
-		ab -q -k -c 50 -n "$requests" -H 'Accept-Encoding: gzip' "http://127.0.0.1:$port/$1" >"$work/ab" 2>&1 ||
+		ab -q -c 50 -n "$requests" -H 'Accept-Encoding: gzip' "http://127.0.0.1:$port/$1" >"$work/ab" 2>&1 ||
 			{ cat "$work/ab"; fail "ab"; }
 		grep -q '^Failed requests: *0$' "$work/ab" || { cat "$work/ab"; fail "requests failed"; }
 	else

@@ -48,7 +48,9 @@ END
 for how in plain ours; do
 	under "$how" "${as_owner[@]}" "$bin/initdb" -D "$work/$how" -A trust -U postgres --no-sync >"$how.initdb" 2>&1 ||
 		{ cat "$how.initdb"; fail "initdb ($how)"; }
-	under "$how" "${as_owner[@]}" "$bin/postgres" -D "$work/$how" -k "$work" -c listen_addresses= -c fsync=off \
+	preload=()
+	[ "$how" = plain ] || preload=(env LD_PRELOAD="$library")
+	"${preload[@]}" "${as_owner[@]}" "$bin/postgres" -D "$work/$how" -k "$work" -c listen_addresses= -c fsync=off \
 		-c shared_buffers=64MB -c max_parallel_workers_per_gather=2 >"$how.log" 2>&1 </dev/null &
 	pid=$!
 	started+=("$pid")

@@ -8,10 +8,12 @@ export PYTHONMALLOC=malloc PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
 cat >"$work/churn.py" <<'END'
 import ctypes, hashlib, json, multiprocessing, random, re, sqlite3, sys, threading, zlib
 
+rounds = int(sys.argv[1])
+
 def churn(seed):
     r = random.Random(seed)
     kept, h = {}, hashlib.sha256()
-    for i in range(20000):
+    for i in range(rounds):
         kept[r.randrange(2000)] = [r.random() for _ in range(r.randrange(40))]
         kept[r.randrange(2000)] = "x%d" % i * r.randrange(300)
         if i % 500 == 0:
@@ -37,7 +39,7 @@ if __name__ == "__main__":
     print(sum(len(b) for b in buffers))
     sys.exit(4)
 END
-expected=4 compare /usr/bin/python3 "$work/churn.py"
+expected=4 compare /usr/bin/python3 "$work/churn.py" $((full ? 20000 : 3000))
 check_served /usr/bin/python3 -c 0
 
 # Those that take memory from many sides; the rest of the suite only in the long run.
