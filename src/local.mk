@@ -31,7 +31,7 @@ libpmdalloc_la_SOURCES = $(PMD_SOURCES)
 libpmdalloc_la_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
 libpmdalloc_la_CFLAGS = $(PMD_CFLAGS)
 libpmdalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(PMDALLOC_SOVERSION) -shared \
-	-Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-Bsymbolic-functions -Wl,--no-undefined
+	-Wl,-z,now -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-Bsymbolic-functions -Wl,--no-undefined
 
 # The static forms: one relocatable object in which only the public names are global, so that a program's own arena_get() or
 # heap_init() does not collide, and the archive that holds it.

@@ -7,7 +7,7 @@ export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.org GIT_COMMITTER_NAME=a GIT
 export GIT_AUTHOR_DATE='2020-01-01T00:00:00Z' GIT_COMMITTER_DATE='2020-01-01T00:00:00Z' GIT_CONFIG_GLOBAL=/dev/null
 export GIT_CONFIG_NOSYSTEM=1 HOME=$work
 files=/usr/include
-commits=$((full ? 40 : 6))
+commits=$((full ? 40 : 4))
 
 make_repository()
 {
