@@ -40,7 +40,8 @@ step()
 
 tests_of()
 {
-	make -pn 2>/dev/null | sed -n 's/^TESTS = //p' | tail -n 1 | tr ' ' '\n' | grep -Ev "$slow" | sort -u | tr '\n' ' '
+	printf 'include Makefile\nprint-tests:\n\t@echo $(TESTS)\n' | make -s -f - print-tests | tr ' ' '\n' |
+		grep -Ev "$slow" | tr '\n' ' '
 }
 
 # Configures, builds without a warning, and tests. VARIABLE=VALUE and options as configure takes them.
