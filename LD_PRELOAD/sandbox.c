@@ -50,7 +50,7 @@ EXPORT long syscall(long number, ...)
 
 EXPORT int prctl(int operation, ...)
 {
-	long a[ARGUMENTS] = { operation };
+	long a[ARGUMENTS] = {operation};
 	va_list list;
 
 	va_start(list, operation);

@@ -23,11 +23,14 @@ PMD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fexceptions -fno-builtin-malloc -
 	-fno-builtin-free -ffunction-sections
 if OVERRIDE
 PMD_CPPFLAGS_LIB += -DPMD_OVERRIDE
-PMD_SOURCES += src/api/compat.c src/api/cxx.c LD_PRELOAD/sandbox.c
+PMD_SOURCES += src/api/compat.c src/api/cxx.c src/api/runtime.h LD_PRELOAD/sandbox.c
+RUNTIME_DYNAMIC = src/api/runtime_dynamic.c
+RUNTIME_STATIC = src/api/runtime_static.c
 endif
-EXTRA_DIST += src/README.md src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c LD_PRELOAD/sandbox.c
+EXTRA_DIST += src/README.md src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c src/api/runtime.h \
+	src/api/runtime_dynamic.c src/api/runtime_static.c LD_PRELOAD/sandbox.c
 
-libpmdalloc_la_SOURCES = $(PMD_SOURCES)
+libpmdalloc_la_SOURCES = $(PMD_SOURCES) $(RUNTIME_DYNAMIC)
 libpmdalloc_la_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
 libpmdalloc_la_CFLAGS = $(PMD_CFLAGS)
 libpmdalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(PMDALLOC_SOVERSION) -shared \
@@ -36,7 +39,7 @@ libpmdalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(PMDALLOC_SOVERSION) -shar
 # The static forms: one relocatable object in which only the public names are global, so that a program's own arena_get() or
 # heap_init() does not collide, and the archive that holds it.
 noinst_LIBRARIES = libpmdalloc-parts.a
-libpmdalloc_parts_a_SOURCES = $(PMD_SOURCES)
+libpmdalloc_parts_a_SOURCES = $(PMD_SOURCES) $(RUNTIME_STATIC)
 libpmdalloc_parts_a_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
 libpmdalloc_parts_a_CFLAGS = $(PMD_CFLAGS) -fno-lto
 

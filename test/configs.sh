@@ -40,6 +40,7 @@ step()
 
 tests_of()
 {
+	# shellcheck disable=SC2016 # for make
 	printf 'include Makefile\nprint-tests:\n\t@echo $(TESTS)\n' | make -s -f - print-tests | tr ' ' '\n' |
 		grep -Ev "$slow" | tr '\n' ' '
 }

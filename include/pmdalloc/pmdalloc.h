@@ -21,12 +21,12 @@ extern "C" {
 
 #define PMDALLOC_VERSION_MAJOR 0
 #define PMDALLOC_VERSION_MINOR 1
-#define PMDALLOC_VERSION "0.1.0"
+#define PMDALLOC_VERSION       "0.1.0"
 
 #if defined(__GNUC__)
-#define PMD_API __attribute__((visibility("default")))
+#define PMD_API         __attribute__((visibility("default")))
 #define PMD_MALLOC_LIKE __attribute__((malloc, warn_unused_result))
-#define PMD_SIZE1(n) __attribute__((alloc_size(n)))
+#define PMD_SIZE1(n)    __attribute__((alloc_size(n)))
 #define PMD_SIZE2(a, b) __attribute__((alloc_size(a, b)))
 #else
 #define PMD_API
@@ -53,8 +53,7 @@ PMD_API PMD_MALLOC_LIKE PMD_SIZE2(1, 2) void *pmd_calloc(size_t count, size_t si
 PMD_API PMD_SIZE1(2) void *pmd_realloc(void *p, size_t size) __attribute__((warn_unused_result));
 
 /* pmd_realloc(P, COUNT * SIZE); NULL with ENOMEM, the block unchanged, when the product overflows. (POSIX.1-2024) */
-PMD_API PMD_SIZE2(2, 3) void *pmd_reallocarray(void *p, size_t count, size_t size)
-	__attribute__((warn_unused_result));
+PMD_API PMD_SIZE2(2, 3) void *pmd_reallocarray(void *p, size_t count, size_t size) __attribute__((warn_unused_result));
 
 /*
  * Frees the block at P; NULL does nothing. errno is kept. A P that is not the start of a live block (double free, interior,
@@ -129,27 +128,27 @@ PMD_API int pmd_option_set(const char *name, const char *value);
 /* ---- Statistics --------------------------------------------------------------------------------------------------- */
 
 struct pmd_stats {
-	size_t size;              /* of this structure, set by the caller: later versions append fields */
-	size_t heap_reserved;     /* bytes of address space reserved for the heap */
-	size_t heap_committed;    /* bytes of it made readable and writable so far */
-	size_t metadata_bytes;    /* bytes of metadata in use (committed) */
-	size_t live_bytes;        /* usable bytes of live blocks, those in thread-owned slabs included */
-	size_t live_blocks;       /* number of live blocks */
-	size_t slab_bytes;        /* bytes of slices that are cut into slabs */
-	size_t large_bytes;       /* bytes of slices of large blocks */
-	size_t dirty_bytes;       /* free bytes not yet given back */
-	size_t regions_active;    /* regions that hold at least one slab or large block */
-	size_t regions_dirty;     /* empty regions that wait for release */
-	size_t regions_clean;     /* empty regions that are released or were never touched */
-	size_t releases;          /* regions released, with their page table */
-	size_t release_calls;     /* system calls made for it */
-	size_t release_failures;  /* of those, refused by the kernel: the memory was kept */
-	size_t purged_bytes;      /* bytes purged from regions and slabs that stay in use */
-	size_t moved_bytes;       /* bytes that realloc moved by mremap instead of copying */
-	size_t threads;           /* thread caches in use */
-	size_t arenas;            /* arenas in use */
-	size_t heaps;             /* address-space reservations */
-	size_t vm_pte_bytes;      /* VmPTE of the process, from /proc/self/status; 0 when that cannot be read */
+	size_t size;             /* of this structure, set by the caller: later versions append fields */
+	size_t heap_reserved;    /* bytes of address space reserved for the heap */
+	size_t heap_committed;   /* bytes of it made readable and writable so far */
+	size_t metadata_bytes;   /* bytes of metadata in use (committed) */
+	size_t live_bytes;       /* usable bytes of live blocks, those in thread-owned slabs included */
+	size_t live_blocks;      /* number of live blocks */
+	size_t slab_bytes;       /* bytes of slices that are cut into slabs */
+	size_t large_bytes;      /* bytes of slices of large blocks */
+	size_t dirty_bytes;      /* free bytes not yet given back */
+	size_t regions_active;   /* regions that hold at least one slab or large block */
+	size_t regions_dirty;    /* empty regions that wait for release */
+	size_t regions_clean;    /* empty regions that are released or were never touched */
+	size_t releases;         /* regions released, with their page table */
+	size_t release_calls;    /* system calls made for it */
+	size_t release_failures; /* of those, refused by the kernel: the memory was kept */
+	size_t purged_bytes;     /* bytes purged from regions and slabs that stay in use */
+	size_t moved_bytes;      /* bytes that realloc moved by mremap instead of copying */
+	size_t threads;          /* thread caches in use */
+	size_t arenas;           /* arenas in use */
+	size_t heaps;            /* address-space reservations */
+	size_t vm_pte_bytes;     /* VmPTE of the process, from /proc/self/status; 0 when that cannot be read */
 };
 
 /* Fills *STATS (whose size member must be set). Returns 0, or EINVAL when size is 0. Figures of other threads' slabs are as

@@ -23,7 +23,8 @@ void *allocate(size_t size, size_t align, bool zero)
 
 	if (too_large(size) || align >= (size_t)1 << ALIGN_MAX_LOG || size > PTRDIFF_MAX - align - SLICE_BYTES)
 		return out_of_memory();
-	p = cache_instrumented ? valgrind_allocate(size, align, zero, allocate_plain) : allocate_plain(size, align, zero);
+	p = cache_instrumented ? valgrind_allocate(size, align, zero, allocate_plain)
+			       : allocate_plain(size, align, zero);
 	return p ? p : out_of_memory();
 }
 

@@ -4,10 +4,10 @@
  * the C++ runtime (the new-handler, throwing) is referred to weakly, so that the library needs none itself; a runtime that the
  * program loaded privately is found by name. Compiled with -fexceptions: the exception passes through these frames.
  */
-#include <dlfcn.h>
 #include <stdlib.h>
 
 #include "api/alloc.h"
+#include "api/runtime.h"
 #include "os/os.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -22,33 +22,12 @@ extern char bad_alloc_typeinfo[] __asm__("_ZTISt9bad_alloc") __attribute__((weak
 extern char bad_alloc_vtable[] __asm__("_ZTVSt9bad_alloc") __attribute__((weak));
 extern void bad_alloc_destructor(void *) __asm__("_ZNSt9bad_allocD1Ev") __attribute__((weak));
 
-/* Weak, so that a static program does not get a dynamic loader for them. */
-#pragma weak dlopen
-#pragma weak dlsym
-
-/* NAME in a C++ runtime that was loaded without making its names global. */
-static void *find_private(const char *name)
-{
-	static const char *const libraries[] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
-
-	if (!dlopen || !dlsym)
-		return NULL;
-	for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
-		void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
-		void *found = library ? dlsym(library, name) : NULL;
-
-		if (found)
-			return found;
-	}
-	return NULL;
-}
-
 static handler_t new_handler(void)
 {
 	handler_t (*get)(void) = get_new_handler_abi;
 
 	if (!get)
-		get = (handler_t(*)(void))find_private("_ZSt15get_new_handlerv");
+		get = (handler_t(*)(void))runtime_find("_ZSt15get_new_handlerv");
 	return get ? get() : NULL;
 }
 
@@ -65,7 +44,7 @@ static void throw_bad_alloc(void)
 		cxa_throw_abi(exception, bad_alloc_typeinfo, bad_alloc_destructor);
 	}
 	if (!thrower)
-		thrower = (void (*)(void))find_private("_ZSt17__throw_bad_allocv");
+		thrower = (void (*)(void))runtime_find("_ZSt17__throw_bad_allocv");
 	if (thrower)
 		thrower();
 	text_init(&t, buf, sizeof buf);
@@ -119,8 +98,8 @@ static inline void *new_aligned(size_t size, size_t align)
  */
 static NOINLINE void *new_nothrow_slow(size_t size, size_t align, const void *nothrow)
 {
-	void *(*plain)(size_t, const void *) = find_private("_ZnwmRKSt9nothrow_t");
-	void *(*with_align)(size_t, size_t, const void *) = find_private("_ZnwmSt11align_val_tRKSt9nothrow_t");
+	void *(*plain)(size_t, const void *) = runtime_find("_ZnwmRKSt9nothrow_t");
+	void *(*with_align)(size_t, size_t, const void *) = runtime_find("_ZnwmSt11align_val_tRKSt9nothrow_t");
 
 	if (!new_handler())
 		return NULL;

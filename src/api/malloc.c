@@ -157,6 +157,9 @@ static void *aligned(size_t alignment, size_t size)
 {
 	if (alignment <= MIN_ALIGN)
 		return pmd_malloc(size);
+	/* The class of a multiple of the alignment has blocks that are aligned so. */
+	if (alignment <= SLAB_MAX && size <= SLAB_MAX - alignment && !cache_instrumented)
+		return pmd_malloc(align_up(size ? size : 1, alignment));
 	return allocate(size, alignment, false);
 }
 

@@ -23,7 +23,8 @@ static void put_block(struct text *t, const struct slice *s, const void *p)
 	text_put_number(t, s->class);
 	text_put(t, ", owner ");
 	if (atomic_load_explicit(&s->cache, memory_order_relaxed))
-		text_put(t, slab_block_of_thread(s, (const void *)s->last, cache_id) ? "this thread" : "another thread");
+		text_put(t,
+			 slab_block_of_thread(s, (const void *)s->last, cache_id) ? "this thread" : "another thread");
 	else
 		text_put(t, "none");
 	text_put(t, ")");

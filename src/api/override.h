@@ -2,8 +2,8 @@
 /* The standard names, as aliases of the prefixed functions: included at the end of api/malloc.c, since an alias must be defined
  * where its target is. */
 
-#define ALIAS(type, name, ...)                                                                                        \
-	PMD_API type name(__VA_ARGS__) __attribute__((alias("pmd_" #name)));                                          \
+#define ALIAS(type, name, ...)                                               \
+	PMD_API type name(__VA_ARGS__) __attribute__((alias("pmd_" #name))); \
 	_Static_assert(sizeof(&name) == sizeof(&pmd_##name), "a prefixed function for each")
 
 #pragma GCC diagnostic push

@@ -103,7 +103,10 @@ int pmd_stats_get(struct pmd_stats *stats)
 
 /* ---- Output ------------------------------------------------------------------------------------------------------- */
 
-#define FIELD(name, meaning) { #name, meaning, offsetof(struct pmd_stats, name) }
+#define FIELD(name, meaning)                                     \
+	{                                                        \
+#name, meaning, offsetof(struct pmd_stats, name) \
+	}
 static const struct {
 	const char *name, *meaning;
 	size_t offset;
@@ -187,7 +190,7 @@ static void put_option(void *arg, const char *name, const char *value)
 int pmd_stats_print(int fd, enum pmd_format format)
 {
 	char buf[4096];
-	struct output o = { .format = format, .first = true };
+	struct output o = {.format = format, .first = true};
 	struct pmd_stats stats;
 
 	if (format != PMD_FORMAT_TEXT && format != PMD_FORMAT_JSON)

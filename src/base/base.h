@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 enum {
-	PAGE_SHIFT = 12,  /* the kernel's page */
-	SLICE_SHIFT = 16, /* 64 KiB: the unit in which a region is handed out */
+	PAGE_SHIFT = 12,   /* the kernel's page */
+	SLICE_SHIFT = 16,  /* 64 KiB: the unit in which a region is handed out */
 	REGION_SHIFT = 21, /* 2 MiB: what one PMD entry, so one PTE page, maps */
 	SLICES_PER_REGION = 1 << (REGION_SHIFT - SLICE_SHIFT),
 	PAGES_PER_SLICE = 1 << (SLICE_SHIFT - PAGE_SHIFT),
@@ -22,16 +22,16 @@ enum {
 #define LIKELY(x)   __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* -fvisibility=hidden covers definitions only: data declared so is addressed without the GOT. */
-#define HIDDEN __attribute__((visibility("hidden")))
-#define NOINLINE    __attribute__((noinline))
-#define COLD        __attribute__((noinline, cold))
-#define CACHE_LINE  64
+#define HIDDEN     __attribute__((visibility("hidden")))
+#define NOINLINE   __attribute__((noinline))
+#define COLD       __attribute__((noinline, cold))
+#define CACHE_LINE 64
 
 /* Internal invariants: checked in --enable-debug builds, and always compiled. */
-#define CHECK_DEBUG(cond)                                                                                             \
-	do {                                                                                                          \
-		if (PMD_DEBUG && UNLIKELY(!(cond)))                                                                   \
-			check_failed(#cond, __FILE__, __LINE__);                                                      \
+#define CHECK_DEBUG(cond)                                        \
+	do {                                                     \
+		if (PMD_DEBUG && UNLIKELY(!(cond)))              \
+			check_failed(#cond, __FILE__, __LINE__); \
 	} while (0)
 
 /* Defined by the os layer, which can print: one line, then SIGABRT. */

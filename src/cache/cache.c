@@ -23,12 +23,12 @@
 
 const struct slice slab_none;
 struct cache cache_none = {
-	.medium = { [0 ... MEDIUM - 1] = (struct slice *)&slab_none },
-	.current = { [0 ... CLASSES - 1] = (struct slice *)&slab_none },
+	.medium = {[0 ... MEDIUM - 1] = (struct slice *)&slab_none},
+	.current = {[0 ... CLASSES - 1] = (struct slice *)&slab_none},
 };
 
 __thread struct slice *cache_direct[DIRECT]
-	__attribute__((tls_model("initial-exec"))) = { [0 ... DIRECT - 1] = (struct slice *)&slab_none };
+	__attribute__((tls_model("initial-exec"))) = {[0 ... DIRECT - 1] = (struct slice *)&slab_none};
 __thread struct cache *cache_self __attribute__((tls_model("initial-exec"))) = &cache_none;
 __thread uintptr_t cache_id __attribute__((tls_model("initial-exec")));
 static __thread struct cache *slow_self __attribute__((tls_model("initial-exec"))); /* set also when instrumented */
@@ -88,7 +88,7 @@ static enum slab_state get_state(const struct slice *s)
 /* Frees take the fast path only where it sees all there is to check. */
 static void set_owner(struct cache *c, struct slice *s)
 {
-	slab_set_owner(s, c->slow || s->purged || get_state(s) == SLAB_FULL ? SLOW_ID : c->id);
+	slab_set_owner(s, c->slow || s->purged ? SLOW_ID : c->id);
 }
 
 /* The calling thread is the cache's. */
@@ -148,7 +148,8 @@ static void make_partial(struct cache *c, struct slice *s)
 static void make_full(struct cache *c, struct slice *s)
 {
 	set_current(c, s->class, (struct slice *)&slab_none);
-	set_sparse_mark(s);
+	/* The event comes when so many blocks were freed that allocating from it is worth while again. */
+	slab_set_mark(s, slab_live(s), slab_live(s) > s->notify_at ? slab_live(s) - s->notify_at : 0);
 	set_state(s, SLAB_FULL);
 	set_owner(c, s);
 	atomic_thread_fence(memory_order_seq_cst);
@@ -253,7 +254,8 @@ static struct slice *adopt(struct cache *c, unsigned class)
 	struct slice **list, *s;
 
 	/* Looked at without the lock: an adoption that is missed costs a new slab. */
-	if (!__atomic_load_n(&a->held[class], __ATOMIC_RELAXED) && !__atomic_load_n(&a->sparse[class], __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&a->held[class], __ATOMIC_RELAXED) &&
+	    !__atomic_load_n(&a->sparse[class], __ATOMIC_RELAXED))
 		return NULL;
 	lock_take(&a->lock);
 	list = a->held[class] ? &a->held[class] : &a->sparse[class];
@@ -311,7 +313,7 @@ size_t cache_purge_held(struct arena *a, uint32_t until)
 {
 	size_t bytes = 0;
 
-	for (unsigned class = 0; class < CLASSES; class++) {
+	for (unsigned class = 0; class < CLASSES; class ++) {
 		if (class_slices(class) != 1)
 			continue;
 		if (__atomic_load_n(&a->held[class], __ATOMIC_RELAXED))
@@ -482,8 +484,14 @@ static void handle_event(struct cache *c, struct slice *s)
 	slab_set_mark(s, slab_live(s), 0);
 	if (remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
 		slab_collect(s);
+	if (get_state(s) == SLAB_FULL) {
+		unlist(c, s);
+		make_partial(c, s);
+	}
 	if (!slab_live(s))
 		keep(c, s);
+	else if (get_state(s) == SLAB_PARTIAL && slab_live(s) > sparse_mark(s))
+		set_sparse_mark(s);
 	else if (get_state(s) == SLAB_PARTIAL)
 		sparse(c, s);
 }
@@ -575,7 +583,8 @@ static struct slice *take_new(struct cache *c, unsigned class)
 /* Makes sure that the free list of S is not empty; with ZERO prefers to leave that to slab_carve_zero. */
 static bool replenish(struct cache *c, struct slice *s, bool zero)
 {
-	bool ok = s->free || slab_collect(s) || (zero && s->fresh && !s->purged && s->carved < s->capacity) || slab_carve(s);
+	bool ok = s->free || slab_collect(s) || (zero && s->fresh && !s->purged && s->carved < s->capacity) ||
+		  slab_carve(s);
 
 	if (ok && get_state(s) == SLAB_CURRENT)
 		set_owner(c, s);
@@ -676,7 +685,7 @@ static struct cache *find_cache(uintptr_t thread, bool *again)
 
 static void disown_all(struct cache *c)
 {
-	for (unsigned class = 0; class < CLASSES; class++) {
+	for (unsigned class = 0; class < CLASSES; class ++) {
 		struct slice *s = c->current[class];
 
 		if (s != &slab_none) {
@@ -762,7 +771,7 @@ void cache_flush(void)
 	if (!c)
 		return;
 	lock_take(&c->lock);
-	for (unsigned class = 0; class < CLASSES; class++) {
+	for (unsigned class = 0; class < CLASSES; class ++) {
 		struct slice *s = c->current[class];
 
 		if (s == &slab_none)

@@ -18,7 +18,7 @@ enum {
 };
 
 struct cache {
-	struct slice *medium[MEDIUM]; /* current slab by (size + 63) / 64, from SMALL_MAX up */
+	struct slice *medium[MEDIUM];   /* current slab by (size + 63) / 64, from SMALL_MAX up */
 	struct slice *current[CLASSES]; /* current slab by class; slab_none if there is none */
 
 	struct lock lock; /* guards what follows */
@@ -26,13 +26,13 @@ struct cache {
 	struct slice *full;
 	struct slice *kept[KEPT], *sparse[SPARSE]; /* rings; entries may be out of date and are checked when used */
 	unsigned kept_at, sparse_at;
-	uintptr_t id;         /* cache_id of its thread; constant, unlike any other cache's */
-	uintptr_t thread;     /* os_thread_id() of the thread, under caches_lock */
+	uintptr_t id;     /* cache_id of its thread; constant, unlike any other cache's */
+	uintptr_t thread; /* os_thread_id() of the thread, under caches_lock */
 	struct arena *arena;
-	uint32_t generation;  /* forks between the first process and the one whose thread this is */
-	bool in_use;          /* under caches_lock */
-	bool slow;            /* its thread uses no fast path: instrumented, or ending; constant while in use */
-	struct cache *next;   /* all caches ever made; constant */
+	uint32_t generation; /* forks between the first process and the one whose thread this is */
+	bool in_use;         /* under caches_lock */
+	bool slow;           /* its thread uses no fast path: instrumented, or ending; constant while in use */
+	struct cache *next;  /* all caches ever made; constant */
 };
 
 extern HIDDEN const struct slice slab_none;

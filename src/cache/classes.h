@@ -15,7 +15,7 @@ enum {
 	MEDIUM_MAX = 4096, /* up to here a coarser table in the cache does */
 	SLAB_MAX = 32768,  /* above: large, whole slices */
 	DIRECT = SMALL_MAX / MIN_ALIGN + 1,
-	MEDIUM_STEP = 64,  /* divides every class above SMALL_MAX */
+	MEDIUM_STEP = 64, /* divides every class above SMALL_MAX */
 	MEDIUM = MEDIUM_MAX / MEDIUM_STEP + 1,
 	LINEAR_CLASSES = 8,
 };

@@ -7,8 +7,8 @@
  * looks again by itself, so a kick has nothing to do. It is cleared before the thread ends: memory that became free after its
  * last look is the business of the kick that follows, which may have to wait for the stack for the moment in between.
  */
-#include "cache/cache.h"
 #include "cache/scavenger.h"
+#include "cache/cache.h"
 #include "conf/options.h"
 #include "os/os.h"
 
@@ -21,7 +21,7 @@ enum {
 static _Atomic uint32_t alive;
 static _Atomic uint32_t never; /* 0: what the thread sleeps on */
 static _Atomic bool working;
-static _Atomic bool forbidden; /* a thread may not be started */
+static _Atomic bool forbidden;        /* a thread may not be started */
 static _Atomic uint64_t next_tick_ms; /* without a thread: when the next tick is due */
 static char *stack;
 

@@ -18,7 +18,7 @@ void slab_init(struct slice *s, unsigned class, bool fresh)
 	s->capacity = (uint16_t)(((size_t)s->slices << SLICE_SHIFT) / size);
 	s->bound = s->capacity * (size * s->magic);
 	s->carved = 0;
-	s->class = (uint8_t)class;
+	s->class = (uint8_t) class;
 	s->fresh = fresh;
 	purged_set(s, 0);
 	s->notify_at = (uint16_t)max_size(s->capacity / 8, 1);
@@ -52,7 +52,7 @@ static void chain(struct slice *s, size_t from, size_t to)
 		b->next = (struct block *)next;
 		b->key = key;
 	}
-	*(struct block *)last = (struct block){ NULL, key };
+	*(struct block *)last = (struct block){NULL, key};
 }
 
 /* Blocks that start in page number PAGE: from the first to one before *end. */
@@ -197,7 +197,7 @@ static void filter(struct slice *s, uint16_t gone)
 
 size_t slab_purge(struct slice *s)
 {
-	uint64_t free[SLICE_BYTES / MIN_ALIGN / 64] = { 0 };
+	uint64_t free[SLICE_BYTES / MIN_ALIGN / 64] = {0};
 	uint16_t gone;
 	size_t bytes = 0;
 

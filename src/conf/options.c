@@ -15,9 +15,9 @@ struct option {
 	bool live;
 };
 
-#define NUMBER(name, fallback, low, high, live, unit, help)                                                           \
-	{ #name, NULL, unit, fallback, low, high, &options.name, live },
-#define CHOICE(name, fallback, live, words, help) { #name, words, NULL, fallback, 0, 0, &options.name, live },
+#define NUMBER(name, fallback, low, high, live, unit, help) \
+	{#name, NULL, unit, fallback, low, high, &options.name, live},
+#define CHOICE(name, fallback, live, words, help) {#name, words, NULL, fallback, 0, 0, &options.name, live},
 static const struct option table[] = {
 #include "conf/options.def"
 };

@@ -103,7 +103,7 @@ static uint32_t mask_of(size_t first, size_t count)
 /* The length of the longest run of ones, at most HALF_REGION: nobody asks for more. */
 static unsigned longest_run(uint32_t free)
 {
-	uint32_t runs[5] = { free }; /* bit per start of a run of 1, 2, 4, 8, 16 */
+	uint32_t runs[5] = {free}; /* bit per start of a run of 1, 2, 4, 8, 16 */
 	uint32_t starts;
 	unsigned log = 0, n;
 
@@ -151,7 +151,7 @@ static uint32_t run_starts(uint32_t free, size_t count)
 /* Bit per multiple of ALIGN. */
 static uint32_t aligned_positions(size_t align)
 {
-	static const uint32_t positions[] = { 0xffffffff, 0x55555555, 0x11111111, 0x01010101, 0x00010001, 1 };
+	static const uint32_t positions[] = {0xffffffff, 0x55555555, 0x11111111, 0x01010101, 0x00010001, 1};
 
 	return positions[__builtin_ctzl(align)];
 }
@@ -246,7 +246,8 @@ static void free_slices(struct arena *a, struct region *r, uint32_t mask)
 	if (mask & 1)
 		r->spanning = NULL;
 	if (!used)
-		update(a, r, ~(uint32_t)0, get(&r->touched)); /* not counted as dirty here any more: the heap counts it */
+		update(a, r, ~(uint32_t)0,
+		       get(&r->touched)); /* not counted as dirty here any more: the heap counts it */
 	else
 		update(a, r, used, get(&r->touched));
 	if (!used)

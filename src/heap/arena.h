@@ -18,15 +18,15 @@ enum {
 };
 
 struct arena {
-	struct lock lock;           /* guards everything here and in its regions */
-	_Atomic bool retired;       /* the lock was held at a fork: nothing more is allocated, frees are dropped */
+	struct lock lock;     /* guards everything here and in its regions */
+	_Atomic bool retired; /* the lock was held at a fork: nothing more is allocated, frees are dropped */
 	unsigned index;
-	uint64_t free_mask, run_mask; /* bit per bin: not empty */
-	struct region *by_free[BINS]; /* regions by their number of free slices; full ones are in no bin */
-	struct region *by_run[BINS];  /* and by their longest run of free slices, up to half a region */
-	struct slice *held[CLASSES];  /* slabs of no thread that have free blocks, by class */
+	uint64_t free_mask, run_mask;  /* bit per bin: not empty */
+	struct region *by_free[BINS];  /* regions by their number of free slices; full ones are in no bin */
+	struct region *by_run[BINS];   /* and by their longest run of free slices, up to half a region */
+	struct slice *held[CLASSES];   /* slabs of no thread that have free blocks, by class */
 	struct slice *sparse[CLASSES]; /* the same, whose idle pages were purged: taken last */
-	_Atomic unsigned threads;     /* caches that use it; without the lock */
+	_Atomic unsigned threads;      /* caches that use it; without the lock */
 };
 
 extern HIDDEN struct arena *_Atomic arenas[ARENAS_MAX];

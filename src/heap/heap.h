@@ -31,35 +31,36 @@ struct heap;
 
 struct region {
 	char *base;
-	struct slice *slices;      /* its 32 descriptors */
+	struct slice *slices; /* its 32 descriptors */
 	struct heap *heap;
 	struct arena *_Atomic arena; /* of an ACTIVE region */
-	struct slice *spanning;    /* the large block that covers the first slice and began in an earlier region */
-	struct region *next, *prev; /* DIRTY: the heap's list, oldest first. ACTIVE: the arena's list by free slices */
+	struct slice *spanning;      /* the large block that covers the first slice and began in an earlier region */
+	struct region *next, *prev;  /* DIRTY: the heap's list, oldest first. ACTIVE: the arena's list by free slices */
 	struct region *run_next, *run_prev; /* ACTIVE: the arena's list by longest free run */
-	_Atomic uint32_t used;     /* bit per slice: handed out (or being purged); the arena's lock, read without by statistics */
-	_Atomic uint32_t touched;  /* bit per slice: may hold other than zero; the arena's lock */
-	uint32_t aged;             /* bit per slice: was free and touched at the last tick */
-	uint32_t stamp;            /* DIRTY: the tick in which it emptied */
+	_Atomic uint32_t
+		used; /* bit per slice: handed out (or being purged); the arena's lock, read without by statistics */
+	_Atomic uint32_t touched; /* bit per slice: may hold other than zero; the arena's lock */
+	uint32_t aged;            /* bit per slice: was free and touched at the last tick */
+	uint32_t stamp;           /* DIRTY: the tick in which it emptied */
 	_Atomic uint8_t state;
 	uint8_t free_bin, run_bin; /* ACTIVE: which lists it is in, 0 none */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct heap {
-	char *base;               /* constant from here ... */
+	char *base; /* constant from here ... */
 	struct slice *slices;
-	struct region *regions;   /* header i is at regions - i */
-	uint64_t *available;      /* bit per region: CLEAN or DIRTY */
-	size_t region_count;      /* ... to here */
-	_Atomic size_t top;       /* regions below are not UNTOUCHED; the lock, read without by scans */
+	struct region *regions;     /* header i is at regions - i */
+	uint64_t *available;        /* bit per region: CLEAN or DIRTY */
+	size_t region_count;        /* ... to here */
+	_Atomic size_t top;         /* regions below are not UNTOUCHED; the lock, read without by scans */
 	_Atomic size_t slice_count; /* slices below top, whose descriptors can be read; as top */
 
-	struct lock lock;         /* guards what follows */
-	bool retired;             /* the lock was held at a fork: nothing more is taken or given back */
-	size_t committed;         /* regions made writable */
-	size_t headers_low;       /* offset of the lowest writable header byte from the mapping's start */
-	size_t slices_high;       /* offset of the end of writable descriptors */
-	size_t lowest;            /* no region below is available */
+	struct lock lock;   /* guards what follows */
+	bool retired;       /* the lock was held at a fork: nothing more is taken or given back */
+	size_t committed;   /* regions made writable */
+	size_t headers_low; /* offset of the lowest writable header byte from the mapping's start */
+	size_t slices_high; /* offset of the end of writable descriptors */
+	size_t lowest;      /* no region below is available */
 	char *mapping;
 	struct region *oldest, *newest; /* DIRTY regions */
 };
@@ -71,7 +72,8 @@ extern HIDDEN struct heap *_Atomic heaps[HEAPS_MAX]; /* filled from 0 on, never 
 
 /* Counters for statistics; relaxed. */
 struct heap_counters {
-	_Atomic size_t dirty_regions, clean_regions, releases, release_calls, release_failures, purged_bytes, moved_bytes;
+	_Atomic size_t dirty_regions, clean_regions, releases, release_calls, release_failures, purged_bytes,
+		moved_bytes;
 };
 extern HIDDEN struct heap_counters heap_counters;
 

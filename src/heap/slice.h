@@ -46,30 +46,31 @@ struct cache;
 struct region;
 
 struct slice {
-	void *free;         /* blocks freed by the owner, linked through their first word */
+	void *free; /* blocks freed by the owner, linked through their first word */
 	union {
 		uint64_t magic;                /* see slab_block_of_thread */
 		uint16_t pieces[LARGE_PIECES]; /* of a large block that mremap moved: see cache/large.c */
 	};
-	uintptr_t anchor;   /* last + the owner's cache_id, or + SLOW_ID; see slab_block_of_thread */
-	uint64_t bound;     /* see there; 0 in descriptors of anything but slabs */
-	uintptr_t last;     /* address of the last block carved so far */
+	uintptr_t anchor; /* last + the owner's cache_id, or + SLOW_ID; see slab_block_of_thread */
+	uint64_t bound;   /* see there; 0 in descriptors of anything but slabs */
+	uintptr_t last;   /* address of the last block carved so far */
 	int32_t count;
 	int32_t mark;
 	uint32_t block_size;
 	uint16_t capacity, carved; /* blocks */
 	uint8_t kind, class, state;
-	bool fresh;         /* what is not carved yet reads as zero */
-	uint32_t slices;    /* length of the extent */
+	bool fresh;      /* what is not carved yet reads as zero */
+	uint32_t slices; /* length of the extent */
 
-	_Atomic uint64_t remote __attribute__((aligned(CACHE_LINE))); /* address of the first block << 16 | their number */
-	uint32_t held_tick; /* when its arena got it, or last purged it */
-	uint16_t notify_at; /* so many remote frees make a full slab worth looking at */
-	uint16_t purged;    /* bit per page: given back, the blocks that start there are on no list */
+	_Atomic uint64_t remote
+		__attribute__((aligned(CACHE_LINE))); /* address of the first block << 16 | their number */
+	uint32_t held_tick;                           /* when its arena got it, or last purged it */
+	uint16_t notify_at;                           /* so many remote frees make a full slab worth looking at */
+	uint16_t purged; /* bit per page: given back, the blocks that start there are on no list */
 	struct cache *_Atomic cache;
 	struct slice *next, *prev;
 	char *base;
-	struct slice *head; /* of a slab: its first descriptor */
+	struct slice *head;            /* of a slab: its first descriptor */
 	struct region *_Atomic region; /* atomic: late remote frees look at it */
 };
 

@@ -25,7 +25,7 @@ static inline void lock_take(struct lock *l)
 	uint32_t free = 0;
 
 	if (UNLIKELY(!atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire,
-							     memory_order_relaxed)))
+							      memory_order_relaxed)))
 		lock_wait(l);
 }
 

@@ -94,7 +94,7 @@ int os_advise_huge(void *p, size_t bytes, enum os_huge huge)
 
 void os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms)
 {
-	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 
 	call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value, ms < 0 ? 0 : (long)&t, 0);
 }
@@ -133,7 +133,7 @@ int os_write(int fd, const char *buf, size_t len)
 
 uint64_t os_now_ms(void)
 {
-	struct timespec t = { 0 };
+	struct timespec t = {0};
 	int saved = errno;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
@@ -190,15 +190,17 @@ static unsigned quota_cpus(void)
 	return (unsigned)((quota + period - 1) / period);
 }
 
+enum { FEW_CPUS = 4 }; /* so many at most are not worth the time to look for a quota */
+
 unsigned os_cpus(void)
 {
-	unsigned long mask[1024 / (8 * sizeof(long))] = { 0 };
+	unsigned long mask[1024 / (8 * sizeof(long))] = {0};
 	unsigned cpus = 0, quota;
 	long bytes = os_syscall(SYS_sched_getaffinity, 0, sizeof mask, (long)mask, 0, 0, 0);
 
 	for (long i = 0; i < bytes / (long)sizeof mask[0]; i++)
 		cpus += (unsigned)__builtin_popcountl(mask[i]);
-	quota = cpus > 1 ? quota_cpus() : 0;
+	quota = cpus > FEW_CPUS ? quota_cpus() : 0;
 	if (quota && quota < cpus)
 		cpus = quota;
 	return cpus ? cpus : 1;

@@ -57,7 +57,7 @@ size_t os_read_file(const char *path, char *buf, size_t len);
 /* 64 random bits; not for cryptography when the kernel has none yet. */
 uint64_t os_random(void);
 
-/* CPUs that this process may use: its affinity, cut by its cgroup's quota. At least 1. */
+/* CPUs that this process may use: its affinity; where those are many, cut by its cgroup's quota. At least 1. */
 unsigned os_cpus(void);
 
 /* Whether RLIMIT_AS bounds this process's address space. */

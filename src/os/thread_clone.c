@@ -40,8 +40,8 @@ static int start(void (*run)(void), uintptr_t top, struct control_block *tcb, _A
 			 "hlt\n"
 			 "1:"
 			 : "=a"(result)
-			 : "a"((long)SYS_clone), "D"(flags), "S"(top), "d"(0L), "r"(r10), "r"(r8), [run] "r"(run),
-			   [exit] "i"(SYS_exit)
+			 : "a"((long)SYS_clone), "D"(flags), "S"(top), "d"(0L), "r"(r10),
+			   "r"(r8), [run] "r"(run), [exit] "i"(SYS_exit)
 			 : "rcx", "r11", "memory");
 	return result < 0 ? (int)-result : 0;
 }
@@ -53,7 +53,7 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 	uint64_t all = ~(uint64_t)0, saved;
 	int error;
 
-	*tcb = (struct control_block){ .self = tcb, .canary = os_random() };
+	*tcb = (struct control_block){.self = tcb, .canary = os_random()};
 	__atomic_store_n((uint32_t *)alive, 1, __ATOMIC_RELEASE);
 	os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&saved, sizeof all, 0, 0);
 	error = start(run, top, tcb, alive);

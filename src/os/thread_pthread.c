@@ -27,7 +27,7 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 
 	(void)stack, (void)stack_bytes;
 	*alive = 1;
-	pending = (struct start){ run, alive };
+	pending = (struct start){run, alive};
 	error = pthread_create(&thread, NULL, enter, &pending);
 	if (error)
 		*alive = 0;
