@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The preloaded library learns here that the program enters a sandbox: prctl(2) and seccomp(2), the latter through syscall(2),
- * install filters that may kill for system calls they do not know, clone(2) among them. From then on no background thread is
- * started. The calls themselves go through unchanged.
+ * The preloaded library learns here that the program enters a sandbox: prctl(2) and seccomp(2), the latter through
+ * syscall(2), install filters that may kill for system calls they do not know, clone(2) among them. From then on no
+ * background thread is started. The calls themselves go through unchanged.
  */
 #include <errno.h>
 #include <linux/seccomp.h>

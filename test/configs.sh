@@ -7,6 +7,8 @@ set -uo pipefail
 source_dir=$(cd "$1" && pwd -P) || exit 2
 shift
 only=" $* "
+# Started by make, it must not hand its flags to the makes of the configurations.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 passed=0
 failed=0
 jobs=$(nproc 2>/dev/null || echo 2)

@@ -46,3 +46,15 @@ expect leak 'definitely lost: 1,234 bytes in 1 blocks' 'by 0x.*: block (buggy.c'
 expect overrun 'Invalid write of size 1' '0 bytes after a block of size 100 alloc'
 expect use-after-free 'Invalid read of size 1' '50 bytes inside a block of size 200 free'
 expect uninitialised 'Conditional jump or move depends on uninitialised'
+
+# Our own tests, as far as they start no copies of themselves.
+for test in t_api t_stats t_thread_exit; do
+	status=0
+	valgrind -q --error-exitcode=9 --soname-synonyms=somalloc=nouserintercepts "$dir/test/$test" >"$log" 2>&1 ||
+		status=$?
+	if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
+		echo "$test ends with $status under valgrind:" >&2
+		cat "$log" >&2
+		exit 1
+	fi
+done

@@ -35,7 +35,10 @@ extern "C" {
 #define PMD_SIZE2(a, b)
 #endif
 
-/* ---- The C library's functions, prefixed -------------------------------------------------------------------------- */
+/*
+ * ---- The C library's functions, prefixed
+ * --------------------------------------------------------------------------
+ */
 
 /*
  * Allocates SIZE bytes, aligned to 16. SIZE 0 gives a block of its own that must be freed.
@@ -43,7 +46,10 @@ extern "C" {
  */
 PMD_API PMD_MALLOC_LIKE PMD_SIZE1(1) void *pmd_malloc(size_t size);
 
-/* Allocates COUNT * SIZE zeroed bytes, aligned to 16. NULL with ENOMEM also when the product overflows. (C23 7.24.3.2) */
+/*
+ * Allocates COUNT * SIZE zeroed bytes, aligned to 16. NULL with ENOMEM also when the product overflows. (C23
+ * 7.24.3.2)
+ */
 PMD_API PMD_MALLOC_LIKE PMD_SIZE2(1, 2) void *pmd_calloc(size_t count, size_t size);
 
 /*
@@ -56,8 +62,8 @@ PMD_API PMD_SIZE1(2) void *pmd_realloc(void *p, size_t size) __attribute__((warn
 PMD_API PMD_SIZE2(2, 3) void *pmd_reallocarray(void *p, size_t count, size_t size) __attribute__((warn_unused_result));
 
 /*
- * Frees the block at P; NULL does nothing. errno is kept. A P that is not the start of a live block (double free, interior,
- * foreign) ends the process with one line on stderr and SIGABRT. (C23 7.24.3.3, POSIX.1-2024)
+ * Frees the block at P; NULL does nothing. errno is kept. A P that is not the start of a live block (double free,
+ * interior, foreign) ends the process with one line on stderr and SIGABRT. (C23 7.24.3.3, POSIX.1-2024)
  */
 PMD_API void pmd_free(void *p);
 
@@ -75,9 +81,9 @@ PMD_API PMD_MALLOC_LIKE PMD_SIZE1(2) void *pmd_aligned_alloc(size_t alignment, s
 PMD_API PMD_MALLOC_LIKE PMD_SIZE1(2) void *pmd_memalign(size_t alignment, size_t size);
 
 /*
- * Stores a block of SIZE bytes at a multiple of ALIGNMENT in *OUT and returns 0. ALIGNMENT must be a power of two and a
- * multiple of sizeof(void *), else EINVAL; ENOMEM when memory is short. On failure *OUT, and always errno, are untouched.
- * (POSIX.1-2024)
+ * Stores a block of SIZE bytes at a multiple of ALIGNMENT in *OUT and returns 0. ALIGNMENT must be a power of two
+ * and a multiple of sizeof(void *), else EINVAL; ENOMEM when memory is short. On failure *OUT, and always errno, are
+ * untouched. (POSIX.1-2024)
  */
 PMD_API int pmd_posix_memalign(void **out, size_t alignment, size_t size);
 
@@ -91,15 +97,22 @@ PMD_API size_t pmd_malloc_usable_size(const void *p);
 /* What pmd_malloc_usable_size would answer for a block of SIZE bytes, without allocating; 0 when SIZE is too large. */
 PMD_API size_t pmd_good_size(size_t size);
 
-/* ---- Giving memory back ------------------------------------------------------------------------------------------- */
+/*
+ * ---- Giving memory back
+ * -------------------------------------------------------------------------------------------
+ */
 
 /*
- * Gives every free page and page table back to the kernel now, whatever the decay time. Free blocks that other threads keep
- * in slabs of theirs stay. Returns the number of bytes given back. Takes the caller's time: about 60 us per 1 MiB.
+ * Gives every free page and page table back to the kernel now, whatever the decay time. Free blocks that other
+ * threads keep in slabs of theirs stay. Returns the number of bytes given back. Takes the caller's time: about 60 us
+ * per 1 MiB.
  */
 PMD_API size_t pmd_release(void);
 
-/* ---- Thread caches and arenas ------------------------------------------------------------------------------------- */
+/*
+ * ---- Thread caches and arenas
+ * -------------------------------------------------------------------------------------
+ */
 
 /* Hands the calling thread's empty and idle slabs back to its arena. Useful before a thread sleeps for long. */
 PMD_API void pmd_thread_flush(void);
@@ -114,18 +127,25 @@ PMD_API unsigned pmd_thread_arena(void);
  */
 PMD_API int pmd_thread_set_arena(unsigned index);
 
-/* ---- Options ------------------------------------------------------------------------------------------------------ */
+/*
+ * ---- Options
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /*
- * Options are read once, at the first allocation, from the environment variable PMDALLOC_CONF (name:value,name:value).
- * pmd_option_get stores the value of option NAME as text in BUF (LEN bytes, always terminated); returns 0, ENOENT for an
- * unknown name, ERANGE when BUF is too short. pmd_option_set changes an option that may change at run time; returns 0,
- * ENOENT, EINVAL for a value that is not accepted, EPERM for an option that is fixed at start.
+ * Options are read once, at the first allocation, from the environment variable PMDALLOC_CONF
+ * (name:value,name:value). pmd_option_get stores the value of option NAME as text in BUF (LEN bytes, always
+ * terminated); returns 0, ENOENT for an unknown name, ERANGE when BUF is too short. pmd_option_set changes an option
+ * that may change at run time; returns 0, ENOENT, EINVAL for a value that is not accepted, EPERM for an option that
+ * is fixed at start.
  */
 PMD_API int pmd_option_get(const char *name, char *buf, size_t len);
 PMD_API int pmd_option_set(const char *name, const char *value);
 
-/* ---- Statistics --------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Statistics
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 struct pmd_stats {
 	size_t size;             /* of this structure, set by the caller: later versions append fields */
@@ -151,8 +171,10 @@ struct pmd_stats {
 	size_t vm_pte_bytes;     /* VmPTE of the process, from /proc/self/status; 0 when that cannot be read */
 };
 
-/* Fills *STATS (whose size member must be set). Returns 0, or EINVAL when size is 0. Figures of other threads' slabs are as
- * of some moment during the call. */
+/*
+ * Fills *STATS (whose size member must be set). Returns 0, or EINVAL when size is 0. Figures of other threads' slabs
+ * are as of some moment during the call.
+ */
 PMD_API int pmd_stats_get(struct pmd_stats *stats);
 
 enum pmd_format {

@@ -14,7 +14,10 @@ void *allocate(size_t size, size_t align, bool zero);
 /* Frees P by looking at everything; ends the process when P is no live block. */
 void free_checked(void *p);
 
-/* The descriptor of the live block P; ends the process when P is none, naming CALL. Not exact for free blocks of slabs. */
+/*
+ * The descriptor of the live block P; ends the process when P is none, naming CALL. Not exact for free blocks of
+ * slabs.
+ */
 struct slice *block_slice(const char *call, const void *p);
 
 /* Usable bytes of the block P in S. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What programs written for glibc call besides: mallopt, mallinfo, malloc_trim, malloc_stats, malloc_info. See mallopt(3) and
- * malloc_info(3); figures are ours, in glibc's fields where there is a like. */
+/*
+ * What programs written for glibc call besides: mallopt, mallinfo, malloc_trim, malloc_stats, malloc_info. See
+ * mallopt(3) and malloc_info(3); figures are ours, in glibc's fields where there is a like.
+ */
 #include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -10,7 +12,10 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* The parameters that glibc documents are accepted and have no effect: none is needed here, and programs stop at a refusal. */
+/*
+ * The parameters that glibc documents are accepted and have no effect: none is needed here, and programs stop at a
+ * refusal.
+ */
 EXPORT int mallopt(int parameter, int value)
 {
 	(void)value;
@@ -30,7 +35,10 @@ EXPORT int mallopt(int parameter, int value)
 	}
 }
 
-/* Gives back what is free; PAD, what glibc would keep at the top of its heap, has no like. 1 if anything was given back. */
+/*
+ * Gives back what is free; PAD, what glibc would keep at the top of its heap, has no like. 1 if anything was given
+ * back.
+ */
 EXPORT int malloc_trim(size_t pad)
 {
 	(void)pad;

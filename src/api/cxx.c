@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The C++ operators new and delete (C++23 [new.delete]), under the names that the Itanium C++ ABI gives them. What they need of
- * the C++ runtime (the new-handler, throwing) is referred to weakly, so that the library needs none itself; a runtime that the
- * program loaded privately is found by name. Compiled with -fexceptions: the exception passes through these frames.
+ * The C++ operators new and delete (C++23 [new.delete]), under the names that the Itanium C++ ABI gives them. What
+ * they need of the C++ runtime (the new-handler, throwing) is referred to weakly, so that the library needs none
+ * itself; a runtime that the program loaded privately is found by name. Compiled with -fexceptions: the exception
+ * passes through these frames.
  */
 #include <stdlib.h>
 
@@ -93,8 +94,9 @@ static inline void *new_aligned(size_t size, size_t align)
 }
 
 /*
- * The forms that return null do what the throwing form does, but let no exception out. With a handler installed, which may throw,
- * that takes a catch block: the C++ runtime's own function has one, and calls our throwing form from it.
+ * The forms that return null do what the throwing form does, but let no exception out. With a handler installed,
+ * which may throw, that takes a catch block: the C++ runtime's own function has one, and calls our throwing form
+ * from it.
  */
 static NOINLINE void *new_nothrow_slow(size_t size, size_t align, const void *nothrow)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The entry points of C and POSIX. The fast paths of malloc and free are here; everything else is a tail call away. They
- * touch the cache and the slab of the calling thread only, so they need no lock and no atomic instruction.
+ * The entry points of C and POSIX. The fast paths of malloc and free are here; everything else is a tail call away.
+ * They touch the cache and the slab of the calling thread only, so they need no lock and no atomic instruction.
  */
 #include <string.h>
 
@@ -113,7 +113,6 @@ static void *resize(void *p, size_t size)
 		to = large_realloc(s, size);
 		return to ? to : out_of_memory();
 	}
-	/* Half a block or more stays; what is smaller moves, so that the rest is not lost. */
 	if (size <= old && size > old / 2)
 		return p;
 	return move(p, old, size);
@@ -121,6 +120,12 @@ static void *resize(void *p, size_t size)
 
 void *pmd_realloc(void *p, size_t size)
 {
+	const struct slice *s = heap_first_slice(p);
+
+	/* Half a block or more stays; what is smaller moves, so that the rest is not lost. */
+	if (slab_block_of_thread(s, p, cache_id) && size <= s->block_size && size > s->block_size / 2 &&
+	    ((struct block *)p)->key != slab_key(s))
+		return p;
 	if (!p)
 		return pmd_malloc(size);
 	if (!size) {
@@ -213,6 +218,10 @@ void *pmd_pvalloc(size_t size)
 
 size_t pmd_malloc_usable_size(const void *p)
 {
+	const struct slice *s = heap_first_slice(p);
+
+	if (LIKELY(slab_block_of_thread(s, p, cache_id)))
+		return s->block_size;
 	return p ? block_usable(block_slice("malloc_usable_size", p), p) : 0;
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The one line that a misused pointer earns, and the end of the process. Reads descriptors as they are, without locks. */
+/*
+ * The one line that a misused pointer earns, and the end of the process. Reads descriptors as they are, without
+ * locks.
+ */
 #include "api/alloc.h"
 #include "os/os.h"
 

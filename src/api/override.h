@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The standard names, as aliases of the prefixed functions: included at the end of api/malloc.c, since an alias must be defined
- * where its target is. */
+/*
+ * The standard names, as aliases of the prefixed functions: included at the end of api/malloc.c, since an alias must
+ * be defined where its target is.
+ */
 
 #define ALIAS(type, name, ...)                                               \
 	PMD_API type name(__VA_ARGS__) __attribute__((alias("pmd_" #name))); \

@@ -7,7 +7,7 @@
 
 void *runtime_find(const char *name)
 {
-	static const char *const libraries[] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
+	static const char *const libraries[] = {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"};
 
 	for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
 		void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* For the static forms: what there is was linked, and a reference to the dynamic loader would only make the linker warn. */
+/*
+ * For the static forms: what there is was linked, and a reference to the dynamic loader would only make the linker
+ * warn.
+ */
 #include <stddef.h>
 
 #include "api/runtime.h"

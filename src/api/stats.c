@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Statistics are counted when somebody asks, by walking the descriptors: nothing is counted on the fast paths. The walk takes
- * no lock; each figure is one that was true of its slab at some moment.
+ * Statistics are counted when somebody asks, by walking the descriptors: nothing is counted on the fast paths. The
+ * walk takes no lock; each figure is one that was true of its slab at some moment.
  */
 #include <string.h>
 
@@ -101,7 +101,10 @@ int pmd_stats_get(struct pmd_stats *stats)
 	return 0;
 }
 
-/* ---- Output ------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Output
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 #define FIELD(name, meaning)                                     \
 	{                                                        \

@@ -10,7 +10,10 @@
 #include "api/alloc.h"
 #include <valgrind/memcheck.h>
 
-/* Behind each block lie at least eight bytes that nobody may touch and, at its very end, the size that was asked for. */
+/*
+ * Behind each block lie at least eight bytes that nobody may touch and, at its very end, the size that was asked
+ * for.
+ */
 enum { TAIL = 16 };
 
 static size_t *size_word(const void *p, size_t usable)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What Valgrind's memcheck is told when the library runs under it: which blocks live, how long they are as the program sees it,
- * and that everything else in the heap is out of bounds. Then every call takes the slow path, so this costs others nothing.
+ * What Valgrind's memcheck is told when the library runs under it: which blocks live, how long they are as the
+ * program sees it, and that everything else in the heap is out of bounds. Then every call takes the slow path, so
+ * this costs others nothing.
  */
 #ifndef PMD_API_VALGRIND_H
 #define PMD_API_VALGRIND_H

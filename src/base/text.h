@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Text built in a fixed buffer, for messages and statistics: never allocates, never overruns, cuts what does not fit. */
+/*
+ * Text built in a fixed buffer, for messages and statistics: never allocates, never overruns, cuts what does not
+ * fit.
+ */
 #ifndef PMD_BASE_TEXT_H
 #define PMD_BASE_TEXT_H
 

@@ -2,15 +2,16 @@
 /*
  * The life of slabs in caches and arenas. Lock order: cache, arena, heap.
  *
- * Remote frees. A thread that frees another's block pushes it on the slab's remote list, whose word also counts it, and then
- * looks whether somebody must act (attention): the slab is empty, or a full one has enough free blocks to be useful again. It
- * reads the slab's state without a lock, after the push; the owner changes the state and then reads the remote word, with a
- * full fence between (a locked instruction here, atomic_thread_fence there), so one of the two sees what the other did. What
- * it saw it verifies under the lock, so a stale look costs a lock at worst. It may miss that a partial slab is empty when the
- * owner frees a block at the same moment; the owner's next event or the thread's end finds it.
+ * Remote frees. A thread that frees another's block pushes it on the slab's remote list, whose word also counts it,
+ * and then looks whether somebody must act (attention): the slab is empty, or a full one has enough free blocks to
+ * be useful again. It reads the slab's state without a lock, after the push; the owner changes the state and then
+ * reads the remote word, with a full fence between (a locked instruction here, atomic_thread_fence there), so one of
+ * the two sees what the other did. What it saw it verifies under the lock, so a stale look costs a lock at worst. It
+ * may miss that a partial slab is empty when the owner frees a block at the same moment; the owner's next event or
+ * the thread's end finds it.
  *
- * After the push the block is no longer the pusher's, so the slab may be retired and its descriptor serve something else at
- * any time. Descriptors are never unmapped, and every decision is made on what is there under the lock.
+ * After the push the block is no longer the pusher's, so the slab may be retired and its descriptor serve something
+ * else at any time. Descriptors are never unmapped, and every decision is made on what is there under the lock.
  */
 #include <pthread.h>
 #include <string.h>
@@ -33,8 +34,10 @@ __thread struct cache *cache_self __attribute__((tls_model("initial-exec"))) = &
 __thread uintptr_t cache_id __attribute__((tls_model("initial-exec")));
 static __thread struct cache *slow_self __attribute__((tls_model("initial-exec"))); /* set also when instrumented */
 
-/* The thread's cache was torn down, and yet it goes on: late destructors. From then on it works under its cache's lock only, so that
- * what it leaves behind can be taken over by whoever comes next. */
+/*
+ * The thread's cache was torn down, and yet it goes on: late destructors. From then on it works under its cache's
+ * lock only, so that what it leaves behind can be taken over by whoever comes next.
+ */
 static __thread bool ending __attribute__((tls_model("initial-exec")));
 
 bool cache_instrumented;
@@ -44,7 +47,10 @@ static struct cache *caches;
 static _Atomic uint32_t generation;
 static pthread_key_t exit_key;
 
-/* ---- Lists -------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Lists
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static void list_push(struct slice **list, struct slice *s)
 {
@@ -68,7 +74,10 @@ static bool is_listed(const struct slice *s)
 	return s->prev != s;
 }
 
-/* ---- States of owned slabs; the cache's lock is held --------------------------------------------------------------- */
+/*
+ * ---- States of owned slabs; the cache's lock is held
+ * ---------------------------------------------------------------
+ */
 
 static struct cache *cache_of(const struct slice *s)
 {
@@ -144,7 +153,10 @@ static void make_partial(struct cache *c, struct slice *s)
 	list_push(&c->partial[s->class], s);
 }
 
-/* The current slab has no block left. Other threads may have freed some since it was looked at: see the head of this file. */
+/*
+ * The current slab has no block left. Other threads may have freed some since it was looked at: see the head of this
+ * file.
+ */
 static void make_full(struct cache *c, struct slice *s)
 {
 	set_current(c, s->class, (struct slice *)&slab_none);
@@ -164,7 +176,10 @@ static void unlist(struct cache *c, struct slice *s)
 	list_remove(get_state(s) == SLAB_FULL ? &c->full : &c->partial[s->class], s);
 }
 
-/* ---- Slabs of no thread ------------------------------------------------------------------------------------------- */
+/*
+ * ---- Slabs of no thread
+ * -------------------------------------------------------------------------------------------
+ */
 
 enum { EXAMINED = 0 }; /* as held_tick: was purged as far as it could be */
 
@@ -324,7 +339,10 @@ size_t cache_purge_held(struct arena *a, uint32_t until)
 	return bytes;
 }
 
-/* ---- Remote frees ------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Remote frees
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static bool attend_owned(struct cache *c, struct slice *s)
 {
@@ -413,7 +431,10 @@ static void free_remote(struct slice *s, struct block *b)
 	}
 }
 
-/* ---- Local frees and events --------------------------------------------------------------------------------------- */
+/*
+ * ---- Local frees and events
+ * ---------------------------------------------------------------------------------------
+ */
 
 static bool is_alone(const struct slice *s)
 {
@@ -440,8 +461,8 @@ static void drop_kept(struct cache *c, struct slice *s)
 }
 
 /*
- * A slab that empties is kept, since it is likely to be needed again; the ring bounds how many are, and the oldest goes if it is
- * still empty. One that is not allocated from and holds its region alone is not kept.
+ * A slab that empties is kept, since it is likely to be needed again; the ring bounds how many are, and the oldest
+ * goes if it is still empty. One that is not allocated from and holds its region alone is not kept.
  */
 static void keep(struct cache *c, struct slice *s)
 {
@@ -459,7 +480,10 @@ static void keep(struct cache *c, struct slice *s)
 		drop_kept(c, old);
 }
 
-/* A slab with few live blocks left. If it does not empty soon, it is given to the arena, where its idle pages can be purged. */
+/*
+ * A slab with few live blocks left. If it does not empty soon, it is given to the arena, where its idle pages can be
+ * purged.
+ */
 static void give_up(struct cache *c, struct slice *s)
 {
 	if (!s || cache_of(s) != c || get_state(s) != SLAB_PARTIAL || slab_live(s) > sparse_mark(s))
@@ -556,7 +580,10 @@ void cache_free_slow(struct slice *s, void *p)
 	}
 }
 
-/* ---- Allocation --------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Allocation
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static struct slice *take_partial(struct cache *c, unsigned class)
 {
@@ -628,7 +655,7 @@ void *cache_refill(unsigned class, bool zero)
 	if (!c)
 		return NULL;
 	lock_take(&c->lock);
-	if (c->arena->retired)
+	if (!c->arena || c->arena->retired)
 		c->arena = arena_assign();
 	s = c->arena ? usable_slab(c, class, zero) : NULL;
 	if (s && zero && (p = slab_carve_zero(s)))
@@ -639,7 +666,10 @@ void *cache_refill(unsigned class, bool zero)
 	return p;
 }
 
-/* ---- Threads ------------------------------------------------------------------------------------------------------ */
+/*
+ * ---- Threads
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void clear_cache(struct cache *c)
 {
@@ -653,8 +683,10 @@ static void clear_cache(struct cache *c)
 	c->full = NULL;
 }
 
-/* A cache for thread THREAD: what it left behind when it used malloc after its cache was torn down, a spare one, or a new one.
- * Caches of threads that a fork left behind are never used again. */
+/*
+ * A cache for thread THREAD: what it left behind when it used malloc after its cache was torn down, a spare one, or
+ * a new one. Caches of threads that a fork left behind are never used again.
+ */
 static struct cache *find_cache(uintptr_t thread, bool *again)
 {
 	struct cache *c, *spare = NULL;
@@ -752,10 +784,12 @@ static void thread_exit(void *arg)
 	cache_self = &cache_none;
 	cache_id = 0;
 	slow_self = NULL;
+	memcheck_silence();
 	lock_take(&c->lock);
 	disown_all(c);
 	clear_cache(c);
 	lock_drop(&c->lock);
+	memcheck_resume();
 	arena_unassign(c->arena);
 	lock_take(&caches_lock);
 	c->in_use = false;
@@ -770,6 +804,7 @@ void cache_flush(void)
 
 	if (!c)
 		return;
+	memcheck_silence();
 	lock_take(&c->lock);
 	for (unsigned class = 0; class < CLASSES; class ++) {
 		struct slice *s = c->current[class];
@@ -787,6 +822,7 @@ void cache_flush(void)
 	memset(c->kept, 0, sizeof c->kept);
 	memset(c->sparse, 0, sizeof c->sparse);
 	lock_drop(&c->lock);
+	memcheck_resume();
 }
 
 void cache_set_arena(struct cache *c, struct arena *a)
@@ -809,7 +845,10 @@ unsigned cache_threads(void)
 	return n;
 }
 
-/* ---- Start and fork ----------------------------------------------------------------------------------------------- */
+/*
+ * ---- Start and fork
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static bool init_locked(void)
 {
@@ -844,9 +883,9 @@ bool cache_init(void)
 }
 
 /*
- * In the child of a fork only this thread is left, and it was not inside the allocator. Locks that are held were held by others,
- * in the middle of a change: what they guard is given up. Slabs of other threads stay as they are: the generation
- * tells, and no thread will have their ids.
+ * In the child of a fork only this thread is left, and it was not inside the allocator. Locks that are held were
+ * held by others, in the middle of a change: what they guard is given up. Slabs of other threads stay as they are:
+ * the generation tells, and no thread will have their ids.
  */
 static void after_fork_in_child(void)
 {

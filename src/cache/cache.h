@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Thread caches: the slabs that a thread owns. Each slab is current (one per class, allocated from), partial or full, and at the
- * thread's end goes to its arena, from which other threads adopt it.
+ * Thread caches: the slabs that a thread owns. Each slab is current (one per class, allocated from), partial or
+ * full, and at the thread's end goes to its arena, from which other threads adopt it.
  *
- * Only the owner allocates from a slab and pushes on its free list, without a lock. What else happens to an owned slab (lists,
- * states, being taken away when another thread freed its last block) is under the cache's lock, which the owner takes on its
- * slow paths only.
+ * Only the owner allocates from a slab and pushes on its free list, without a lock. What else happens to an owned
+ * slab (lists, states, being taken away when another thread freed its last block) is under the cache's lock, which
+ * the owner takes on its slow paths only.
  */
 #ifndef PMD_CACHE_CACHE_H
 #define PMD_CACHE_CACHE_H
@@ -39,9 +39,9 @@ extern HIDDEN const struct slice slab_none;
 extern HIDDEN struct cache cache_none;
 
 /*
- * For the fast paths, initial-exec: two instructions to read, and no allocation behind it. The calling thread's current slab by
- * (size + 15) / 16, its cache, and the cache's id; slab_none, cache_none and 0 when it has none yet, and always when
- * instrumented.
+ * For the fast paths, initial-exec: two instructions to read, and no allocation behind it. The calling thread's
+ * current slab by (size + 15) / 16, its cache, and the cache's id; slab_none, cache_none and 0 when it has none yet,
+ * and always when instrumented.
  */
 extern HIDDEN __thread struct slice *cache_direct[DIRECT] __attribute__((tls_model("initial-exec")));
 extern HIDDEN __thread struct cache *cache_self __attribute__((tls_model("initial-exec")));
@@ -59,7 +59,10 @@ struct cache *cache_get(void);
 /* A block of CLASS when the current slab has none; with ZERO cleared. NULL when memory is short. */
 void *cache_refill(unsigned class, bool zero);
 
-/* P, a block of S that was found valid, is freed: by the owner when S is not for its fast path, or by another thread. */
+/*
+ * P, a block of S that was found valid, is freed: by the owner when S is not for its fast path, or by another
+ * thread.
+ */
 void cache_free_slow(struct slice *s, void *p);
 
 /* Whether block P of S, whose second word makes it suspicious, is free indeed. */

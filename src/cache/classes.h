@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Size classes: steps of 16 bytes up to 128, then 8 to a doubling up to 32 KiB, so that at most 12.5 % of a block is lost. Every
- * class that is a multiple of a power of two has its blocks aligned to it, as slabs begin at a multiple of 64 KiB: aligned blocks
- * need no padding.
+ * Size classes: steps of 16 bytes up to 128, then 8 to a doubling up to 32 KiB, so that at most 12.5 % of a block is
+ * lost. Every class that is a multiple of a power of two has its blocks aligned to it, as slabs begin at a multiple
+ * of 64 KiB: aligned blocks need no padding.
  */
 #ifndef PMD_CACHE_CLASSES_H
 #define PMD_CACHE_CLASSES_H

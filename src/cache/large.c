@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A large block that must move takes its pages along: mremap between 2 MiB aligned addresses moves whole PTE pages, which is a
- * thousand times faster than copying. MREMAP_DONTUNMAP leaves the old range mapped (and empty), so no other thread's mmap can
- * slip in. But where it arrives the range is a VMA of its own, as its page offset is another's. To keep the heap from falling
- * to pieces:
- *   - pieces[] says what VMAs a block consists of, as lengths in regions from its start; what follows them is the heap's own VMA;
+ * A large block that must move takes its pages along: mremap between 2 MiB aligned addresses moves whole PTE pages,
+ * which is a thousand times faster than copying. MREMAP_DONTUNMAP leaves the old range mapped (and empty), so no
+ * other thread's mmap can slip in. But where it arrives the range is a VMA of its own, as its page offset is
+ * another's. To keep the heap from falling to pieces:
+ *   - pieces[] says what VMAs a block consists of, as lengths in regions from its start; what follows them is the
+ *     heap's own VMA;
  *   - such a block is mapped anew when it is freed, and then merges with its neighbours;
  *   - there are at most PIECES_MAX such VMAs in the process, and LARGE_PIECES in a block. Beyond that it is copied.
  * A block's descriptor is its owner's to use; pieces_in_use is atomic.
@@ -31,7 +32,7 @@ static struct slice *take(size_t size, size_t align, bool zero)
 	struct arena *a = c ? c->arena : NULL;
 	struct slice *s;
 
-	if (a && a->retired)
+	if (c && (!a || a->retired))
 		a = c->arena = arena_assign();
 	s = a ? arena_take(a, slices_for(size), max_size(align >> SLICE_SHIFT, 1), zero, NULL) : NULL;
 	if (!s)
@@ -86,7 +87,10 @@ void large_free(struct slice *s)
 	scavenger_kick();
 }
 
-/* What the pieces of TO will be when FROM's REGIONS whole regions are moved there; their number, 0 if that is too many. */
+/*
+ * What the pieces of TO will be when FROM's REGIONS whole regions are moved there; their number, 0 if that is too
+ * many.
+ */
 static unsigned plan(const struct slice *from, size_t regions, uint16_t *pieces)
 {
 	unsigned n = count_pieces(from);
@@ -113,7 +117,10 @@ static bool reserve_pieces(unsigned n)
 	return false;
 }
 
-/* Moves the whole regions of FROM to TO, as far as the kernel agrees. Returns the bytes moved; the caller copies the rest. */
+/*
+ * Moves the whole regions of FROM to TO, as far as the kernel agrees. Returns the bytes moved; the caller copies the
+ * rest.
+ */
 static size_t move_pages(struct slice *from, struct slice *to)
 {
 	size_t regions = from->slices / SLICES_PER_REGION, at = 0;

@@ -5,7 +5,10 @@
 
 #include "cache/cache.h"
 
-/* A block of at least SIZE bytes at a multiple of ALIGN (a power of two), zeroed with ZERO. NULL when memory is short. */
+/*
+ * A block of at least SIZE bytes at a multiple of ALIGN (a power of two), zeroed with ZERO. NULL when memory is
+ * short.
+ */
 void *large_alloc(size_t size, size_t align, bool zero);
 
 /* Frees the block that S describes. */

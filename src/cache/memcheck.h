@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Whether Valgrind's memcheck runs the process: not some other tool of Valgrind's, which should see the usual paths. */
+/*
+ * Whether Valgrind's memcheck runs the process: not some other tool of Valgrind's, which should see the usual paths.
+ * And marks around code that follows links through free blocks, which memcheck takes for out of bounds.
+ */
 #ifndef PMD_CACHE_MEMCHECK_H
 #define PMD_CACHE_MEMCHECK_H
 
@@ -18,11 +21,29 @@ static inline bool memcheck_runs(void)
 	return VALGRIND_GET_VBITS(&byte, &validity, 1) == 1;
 }
 
+static inline void memcheck_silence(void)
+{
+	VALGRIND_DISABLE_ERROR_REPORTING;
+}
+
+static inline void memcheck_resume(void)
+{
+	VALGRIND_ENABLE_ERROR_REPORTING;
+}
+
 #else
 
 static inline bool memcheck_runs(void)
 {
 	return false;
+}
+
+static inline void memcheck_silence(void)
+{
+}
+
+static inline void memcheck_resume(void)
+{
 }
 
 #endif

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The background thread and its clock. A tick is half the decay time, and what was free at two ticks in a row goes: so it goes
- * between half the decay time and the whole after it was freed. heap_tick is advanced by the thread alone.
+ * The background thread and its clock. A tick is half the decay time, and what was free at two ticks in a row goes:
+ * so it goes between half the decay time and the whole after it was freed. heap_tick is advanced by the thread
+ * alone.
  *
- * alive is 1 while a thread exists and 0 when its stack may be used again; the kernel clears it. working is true while the thread
- * looks again by itself, so a kick has nothing to do. It is cleared before the thread ends: memory that became free after its
- * last look is the business of the kick that follows, which may have to wait for the stack for the moment in between.
+ * alive is 1 while a thread exists and 0 when its stack may be used again; the kernel clears it. working is true
+ * while the thread looks again by itself, so a kick has nothing to do. It is cleared before the thread ends: memory
+ * that became free after its last look is the business of the kick that follows, which may have to wait for the
+ * stack for the moment in between.
  */
 #include "cache/scavenger.h"
 #include "cache/cache.h"
+#include "cache/memcheck.h"
 #include "conf/options.h"
 #include "os/os.h"
 
@@ -47,6 +50,7 @@ static size_t give_back(uint32_t until, bool aged_only)
 {
 	size_t bytes = 0;
 
+	memcheck_silence();
 	for (int i = 0; i < ARENAS_MAX; i++) {
 		struct arena *a = atomic_load_explicit(&arenas[i], memory_order_acquire);
 
@@ -59,6 +63,7 @@ static size_t give_back(uint32_t until, bool aged_only)
 		if (h)
 			bytes += heap_release(h, until) + purge_regions(h, aged_only);
 	}
+	memcheck_resume();
 	return bytes;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Slabs: extents cut into equal blocks. A free block holds two words: the link to the next one and the slab's key, by which a
- * second free of it is noticed. Blocks are carved from the start upwards as they are needed.
+ * Slabs: extents cut into equal blocks. A free block holds two words: the link to the next one and the slab's key,
+ * by which a second free of it is noticed. Blocks are carved from the start upwards as they are needed.
  *
  * Here are the operations on one slab; who may call them is said in heap/slice.h.
  */
@@ -16,8 +16,9 @@ struct block {
 };
 
 /*
- * Accesses of count and last, which the owner changes without a lock while others read them. Where a plain instruction on
- * memory is a single one for its own CPU (x86), it is written as that: relaxed atomics would become three.
+ * Accesses of count and last, which the owner changes without a lock while others read them. Where a plain
+ * instruction on memory is a single one for its own CPU (x86), it is written as that: relaxed atomics would become
+ * three.
  */
 static inline int32_t count_get(const struct slice *s)
 {
@@ -59,8 +60,8 @@ static inline bool count_decrement(struct slice *s)
 #endif
 
 /*
- * What the second word of a free block holds. A word there that equals it is a suspicion, no proof: the program may have copied
- * it; then the lists tell. The descriptor's address is random per process and costs free() no load.
+ * What the second word of a free block holds. A word there that equals it is a suspicion, no proof: the program may
+ * have copied it; then the lists tell. The descriptor's address is random per process and costs free() no load.
  */
 static inline uint64_t slab_key(const struct slice *s)
 {
@@ -68,12 +69,12 @@ static inline uint64_t slab_key(const struct slice *s)
 }
 
 /*
- * Whether P is the start of a block of S that was carved, and S the slab of a thread whose cache_id is ID: one multiplication
- * tests divisibility, both bounds and the owner, for any P.
+ * Whether P is the start of a block of S that was carved, and S the slab of a thread whose cache_id is ID: one
+ * multiplication tests divisibility, both bounds and the owner, for any P.
  *
- * Ids are multiples of ID_STEP below 2^40, so d = anchor - p - ID is last - p for the owner, and at least ID_STEP - 2^18 away
- * from that for another thread. Let |d| < 2^48; magic = floor(2^64 / size) + 1; e = size * magic - 2^64, so
- * 1 <= e <= size <= 2^15; and bound = capacity * e. Then d * magic mod 2^64 is
+ * Ids are multiples of ID_STEP below 2^40, so d = anchor - p - ID is last - p for the owner, and at least ID_STEP -
+ * 2^18 away from that for another thread. Let |d| < 2^48; magic = floor(2^64 / size) + 1; e = size * magic - 2^64,
+ * so 1 <= e <= size <= 2^15; and bound = capacity * e. Then d * magic mod 2^64 is
  *   k * e            for d == k * size, k >= 0: below the bound if and only if k < capacity, that is d < 2^18
  *   2^64 - k * e     for d == -k * size, k > 0, above the last block: at least 2^64 - 2^48
  *   at least 2^48    for all other d, since k * e <= 2^48 and magic >= 2^49.
@@ -149,24 +150,34 @@ static inline uint64_t remote_pack(struct block *first, unsigned count)
 /* Makes the extent S a slab of CLASS with nothing carved. */
 void slab_init(struct slice *s, unsigned class, bool fresh);
 
-/* Carves more blocks onto the empty free list: to the end of the page, or more where pages are dirty anyway; blocks of purged
- * pages first. False when every block is carved. */
+/*
+ * Carves more blocks onto the empty free list: to the end of the page, or more where pages are dirty anyway; blocks
+ * of purged pages first. False when every block is carved.
+ */
 bool slab_carve(struct slice *s);
 
 /* Carves one block of a slab with an empty free list, whose bytes are all zero; NULL when that cannot be had. */
 void *slab_carve_zero(struct slice *s);
 
-/* Moves the blocks that others freed to the free list. Returns their number. live is reduced by it, the mark set to 0. */
+/*
+ * Moves the blocks that others freed to the free list. Returns their number. live is reduced by it, the mark set to
+ * 0.
+ */
 unsigned slab_collect(struct slice *s);
 
 /* The block that P lies in, for messages. */
 void *slab_block_of(const struct slice *s, const void *p);
 
-/* Whether P is on the free list or the remote list. The owner may be changing the former meanwhile: then the answer may be no. */
+/*
+ * Whether P is on the free list or the remote list. The owner may be changing the former meanwhile: then the answer
+ * may be no.
+ */
 bool slab_is_free(const struct slice *s, const void *p);
 
-/* Takes the blocks on pages without a live block off the free list and gives the pages back. Nobody else may use the slab
- * meanwhile, but for pushing on its remote list. Returns bytes. */
+/*
+ * Takes the blocks on pages without a live block off the free list and gives the pages back. Nobody else may use the
+ * slab meanwhile, but for pushing on its remote list. Returns bytes.
+ */
 size_t slab_purge(struct slice *s);
 
 #endif

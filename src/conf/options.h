@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The options, from the one table in options.def. Written once at start, before the heap exists; those that may change later
- * are read and written with relaxed atomics, as nothing else is ordered by them.
+ * The options, from the one table in options.def. Written once at start, before the heap exists; those that may
+ * change later are read and written with relaxed atomics, as nothing else is ordered by them.
  */
 #ifndef PMD_CONF_OPTIONS_H
 #define PMD_CONF_OPTIONS_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Extents in regions. Each arena's lock guards its lists and the fields of its regions; creation is under create_lock. */
+/*
+ * Extents in regions. Each arena's lock guards its lists and the fields of its regions; creation is under
+ * create_lock.
+ */
 #include <string.h>
 
 #include "conf/options.h"
@@ -13,7 +16,10 @@ _Atomic size_t arena_dirty_slices;
 static struct lock create_lock;
 static unsigned spread; /* over so many arenas threads are spread; constant after arena_init */
 
-/* ---- Arenas and threads ------------------------------------------------------------------------------------------- */
+/*
+ * ---- Arenas and threads
+ * -------------------------------------------------------------------------------------------
+ */
 
 /* At start, as a sandbox may allow no such questions later. */
 void arena_init(void)
@@ -83,7 +89,10 @@ void arena_unassign(struct arena *a)
 	atomic_fetch_sub_explicit(&a->threads, 1, memory_order_relaxed);
 }
 
-/* ---- Regions of an arena ------------------------------------------------------------------------------------------ */
+/*
+ * ---- Regions of an arena
+ * ------------------------------------------------------------------------------------------
+ */
 
 static uint32_t get(_Atomic uint32_t *bits)
 {
@@ -254,7 +263,10 @@ static void free_slices(struct arena *a, struct region *r, uint32_t mask)
 		heap_put(r, 1);
 }
 
-/* ---- Extents ------------------------------------------------------------------------------------------------------ */
+/*
+ * ---- Extents
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void clear(struct region *r, uint32_t mask, uint32_t touched)
 {
@@ -284,8 +296,10 @@ static struct region *pick(struct arena *a, size_t count, size_t align)
 	return count == 1 && align == 1 ? a->by_free[bin] : a->by_run[bin];
 }
 
-/* Single slices, which are slabs, come from the top of a region and longer extents from its bottom: they stay apart, and a
- * second free of a large block seldom meets a slab that took its place. */
+/*
+ * Single slices, which are slabs, come from the top of a region and longer extents from its bottom: they stay apart,
+ * and a second free of a large block seldom meets a slab that took its place.
+ */
 static size_t position(uint32_t starts, size_t count)
 {
 	return count == 1 ? 31 - (size_t)__builtin_clz(starts) : (size_t)__builtin_ctz(starts);
@@ -407,7 +421,10 @@ static bool extend(struct arena *a, struct slice *s, size_t count)
 	struct region *tail = s->region - last;
 	uint32_t more = part(first, count, last) & ~part(first, s->slices, last);
 
-	/* A long extent that begins within a region could never be moved by page tables: let it move once, by copying. */
+	/*
+	 * A long extent that begins within a region could never be moved by page tables: let it move once, by
+	 * copying.
+	 */
 	if (first && count > HALF_REGION)
 		return false;
 	if ((get(&tail->used) & more) || (new_last > last && !heap_take_after(tail, new_last - last, a)))
@@ -448,7 +465,10 @@ void arena_set_zero(struct slice *s, size_t regions)
 		set(&(s->region - i)->touched, 0);
 }
 
-/* ---- Purge -------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Purge
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static size_t drop_slices(struct region *r, uint32_t mask, uint32_t *dropped)
 {
@@ -499,7 +519,10 @@ size_t arena_purge(struct region *r, bool aged_only)
 	return bytes;
 }
 
-/* ---- Fork --------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Fork
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 void arena_after_fork(void)
 {

@@ -2,9 +2,9 @@
 /*
  * Arenas: sets of active regions that hand out extents of slices, each under one lock. Threads are spread over them.
  *
- * Extents of up to half a region come from the fullest region that has room, so that sparse ones drain; longer ones begin on a
- * region boundary, and what they leave of their last region serves others. A region whose last slice is freed goes back to its
- * heap at once.
+ * Extents of up to half a region come from the fullest region that has room, so that sparse ones drain; longer ones
+ * begin on a region boundary, and what they leave of their last region serves others. A region whose last slice is
+ * freed goes back to its heap at once.
  */
 #ifndef PMD_HEAP_ARENA_H
 #define PMD_HEAP_ARENA_H
@@ -43,9 +43,9 @@ struct arena *arena_assign(void);
 void arena_unassign(struct arena *a);
 
 /*
- * An extent of COUNT slices whose address is a multiple of ALIGN slices (a power of two). Its first descriptor has base,
- * region and slices set and is otherwise for the caller to fill. With CLEAR the extent reads as zero; without, *zero (may be NULL)
- * tells whether it does. NULL when memory is short.
+ * An extent of COUNT slices whose address is a multiple of ALIGN slices (a power of two). Its first descriptor has
+ * base, region and slices set and is otherwise for the caller to fill. With CLEAR the extent reads as zero; without,
+ * *zero (may be NULL) tells whether it does. NULL when memory is short.
  */
 struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, bool *zero);
 
@@ -58,7 +58,10 @@ bool arena_resize(struct slice *s, size_t count);
 /* The first REGIONS regions of the extent, all of which are its own, read as zero now. */
 void arena_set_zero(struct slice *s, size_t regions);
 
-/* Gives back R's free slices that were touched; with AGED_ONLY those alone that were so at the last call too. Returns bytes. */
+/*
+ * Gives back R's free slices that were touched; with AGED_ONLY those alone that were so at the last call too.
+ * Returns bytes.
+ */
 size_t arena_purge(struct region *r, bool aged_only);
 
 /* Free slices that were touched, over all arenas. */

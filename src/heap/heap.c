@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reservation, growth and the pool of empty regions. Each heap's lock guards its pool; heaps_lock the adding of heaps (it is
- * taken with no heap's lock held).
+ * Reservation, growth and the pool of empty regions. Each heap's lock guards its pool; heaps_lock the adding of
+ * heaps (it is taken with no heap's lock held).
  */
 #include <errno.h>
 
@@ -23,14 +23,19 @@ _Atomic uint32_t heap_tick = 2;
 static struct lock heaps_lock;
 static uint64_t place_seed; /* random, constant after heap_init */
 
-/* Where heaps are put at random: clear of the usual places of programs, libraries, stacks and other run times' heaps. */
+/*
+ * Where heaps are put at random: clear of the usual places of programs, libraries, stacks and other run times'
+ * heaps.
+ */
 #define PLACES_START ((size_t)16 << 40)
 #define PLACES_END   ((size_t)80 << 40)
 
 enum {
 	ROOT_BYTES = 256 << 10, /* of which the bitmap takes region_count / 8; the rest is the metadata pool */
-	/* Between descriptors and heap: where a block and its descriptor agree in their low address bits, some cores take a store to one
-	 * for a store to the other and wait (33 ns for a pair, not 6). */
+	/*
+	 * Between descriptors and heap: where a block and its descriptor agree in their low address bits, some cores
+	 * take a store to one for a store to the other and wait (33 ns for a pair, not 6).
+	 */
 	META_PAD = 11 << PAGE_SHIFT,
 	STEP_REGIONS_MAX = 32,   /* growth step: a quarter of what there is, at most 64 MiB */
 	CHUNK_BYTES = 256 << 10, /* the pool grows by this much */
@@ -78,7 +83,10 @@ size_t meta_bytes(void)
 	return n;
 }
 
-/* ---- Reservation -------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Reservation
+ * --------------------------------------------------------------------------------------------------
+ */
 
 /* Bytes of headers, root and descriptors for COUNT regions. */
 static size_t meta_size(size_t count, size_t root, size_t *header_bytes)
@@ -88,8 +96,8 @@ static size_t meta_size(size_t count, size_t root, size_t *header_bytes)
 }
 
 /*
- * Reserves META + SPAN bytes such that what follows META is a multiple of SPAN: at a random place if it is free, else by asking
- * for twice as much and giving the ends back. *base is where META ends.
+ * Reserves META + SPAN bytes such that what follows META is a multiple of SPAN: at a random place if it is free,
+ * else by asking for twice as much and giving the ends back. *base is where META ends.
  */
 static int reserve_aligned(size_t meta, size_t span, uintptr_t *base)
 {
@@ -198,13 +206,19 @@ struct slice *heap_slice_anywhere(const void *p)
 	return NULL;
 }
 
-/* ---- Growth ------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Growth
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static bool commit_to(struct heap *h, size_t regions)
 {
 	size_t headers_end = (size_t)((char *)(h->regions + 1) - h->mapping);
 	size_t low = (headers_end - regions * sizeof(struct region)) & ~(PAGE_BYTES - 1);
-	/* Up to a power of two, so that whatever heap_first_mask leaves of an address leads to a descriptor that can be read. */
+	/*
+	 * Up to a power of two, so that whatever heap_first_mask leaves of an address leads to a descriptor that can
+	 * be read.
+	 */
 	size_t high = (size_t)((char *)h->slices - h->mapping) + power_above(regions) * PAGE_BYTES;
 
 	if (low < h->headers_low && os_commit(h->mapping + low, h->headers_low - low))
@@ -243,7 +257,10 @@ static bool grow(struct heap *h, size_t top)
 	return true;
 }
 
-/* ---- The pool of empty regions ------------------------------------------------------------------------------------ */
+/*
+ * ---- The pool of empty regions
+ * ------------------------------------------------------------------------------------
+ */
 
 static void set_available(struct heap *h, size_t i)
 {
@@ -423,7 +440,10 @@ void heap_put(struct region *r, size_t count)
 	lock_drop(&h->lock);
 }
 
-/* ---- Release ------------------------------------------------------------------------------------------------------ */
+/*
+ * ---- Release
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* Takes at most BATCH_REGIONS dirty regions out of the pool: from here on they are nobody's. */
 static size_t begin_release(struct heap *h, uint32_t until, struct region **batch)
@@ -456,7 +476,10 @@ static void sort_by_address(struct region **batch, size_t n)
 	}
 }
 
-/* The kernel has answered for the COUNT regions from R on: they are available again, as clean or, if it refused, as dirty. */
+/*
+ * The kernel has answered for the COUNT regions from R on: they are available again, as clean or, if it refused, as
+ * dirty.
+ */
 static void end_release(struct heap *h, struct region *r, size_t count, bool dropped)
 {
 	size_t first = region_index(r);
@@ -494,7 +517,10 @@ size_t heap_release(struct heap *h, uint32_t until)
 			dropped = !os_drop(batch[i]->base, run * REGION_BYTES);
 			COUNT_ADD(release_calls, 1);
 			if (dropped) {
-				/* Free slices' descriptors are all zero but for leftovers nobody reads: their page goes too. */
+				/*
+				 * Free slices' descriptors are all zero but for leftovers nobody reads: their page
+				 * goes too.
+				 */
 				os_drop(batch[i]->slices, run * PAGE_BYTES);
 				COUNT_ADD(releases, run);
 				released += run;
@@ -508,7 +534,10 @@ size_t heap_release(struct heap *h, uint32_t until)
 	return released * REGION_BYTES;
 }
 
-/* ---- Fork --------------------------------------------------------------------------------------------------------- */
+/*
+ * ---- Fork
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 void heap_after_fork(void)
 {

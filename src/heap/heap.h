@@ -2,21 +2,21 @@
 /*
  * Reservations of address space, and the empty regions in them.
  *
- * A heap is one mapping: metadata below; above it the regions, at a multiple of their whole size. Both are made writable from
- * the bottom up:
+ * A heap is one mapping: metadata below; above it the regions, at a multiple of their whole size. Both are made
+ * writable from the bottom up:
  *
  *   | none | region headers, downwards <- | root page(s) | -> slice descriptors | none || regions -> | none |
  *
- * so that a heap is five VMAs however large it is. The first heap (heap_first) is found by arithmetic alone; a further one is
- * reserved when it is full, and found by search.
+ * so that a heap is five VMAs however large it is. The first heap (heap_first) is found by arithmetic alone; a
+ * further one is reserved when it is full, and found by search.
  *
  * State of a region, and who may change it:
  *   UNTOUCHED, CLEAN, DIRTY   available; the heap's lock. CLEAN and UNTOUCHED read as zero
- *   RELEASING                 nobody's: the kernel is asked to drop it; only the releasing thread may change it, under the lock
+ *   RELEASING                 nobody's: the kernel is asked to drop it; the releasing thread's to change, under the lock
  *   ACTIVE                    an arena's, under that arena's lock
  *
- * Invariant: a region is handed out only from an available state, and os_drop is called only on RELEASING regions, so a release
- * never meets live data, however late it comes.
+ * Invariant: a region is handed out only from an available state, and os_drop is called only on RELEASING regions,
+ * so a release never meets live data, however late it comes.
  */
 #ifndef PMD_HEAP_HEAP_H
 #define PMD_HEAP_HEAP_H
@@ -84,8 +84,8 @@ extern HIDDEN _Atomic uint32_t heap_tick;
 int heap_init(void);
 
 /*
- * Hands out COUNT adjacent regions, the first at a multiple of ALIGN regions, all with state ACTIVE and ARENA set and nothing
- * used; prefers dirty ones. NULL when there is no memory. *touched tells whether a region may hold other than zero.
+ * Hands out COUNT adjacent regions, the first at a multiple of ALIGN regions, all with state ACTIVE and ARENA set
+ * and every slice used, until the arena says otherwise; prefers dirty ones. NULL when there is no memory.
  */
 struct region *heap_take(size_t count, size_t align, struct arena *arena);
 
@@ -116,12 +116,13 @@ static inline size_t region_index(struct region *r)
 }
 
 /*
- * The first heap's descriptors for free()'s fast path. Its base is a multiple of its size, so (p >> 9) & heap_first_mask is the
- * offset of the descriptor of P's slice, when P lies in the part of the heap that is in use; for any other P it is the offset of
- * some descriptor that can be read, and slab_block_valid() says that P is not a block of it.
+ * The first heap's descriptors for free()'s fast path. Its base is a multiple of its size, so (p >> 9) &
+ * heap_first_mask is the offset of the descriptor of P's slice, when P lies in the part of the heap that is in use;
+ * for any other P it is the offset of some descriptor that can be read, and slab_block_of_thread() says that P
+ * is not a block of it.
  *
- * The mask only grows, and before a thread can hold a pointer that needs a new one it has been handed it with the pointer, so
- * any value read is good; sanitizers want to see an atomic.
+ * The mask only grows, and before a thread can hold a pointer that needs a new one it has been handed it with the
+ * pointer, so any value read is good; sanitizers want to see an atomic.
  */
 extern HIDDEN struct slice *heap_first_slices;
 extern HIDDEN uintptr_t heap_first_mask;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The descriptor of a slice, 128 bytes, outside of the heap: slices + ((p - base) >> 16). Of an extent of several slices the
- * first descriptor describes the extent; those after it hold only `kind` and `head`, and only in slabs. The descriptor of a free
- * slice has kind SLICE_FREE and bound 0.
+ * The descriptor of a slice, 128 bytes, outside of the heap: slices + ((p - base) >> 16). Of an extent of several
+ * slices the first descriptor describes the extent; those after it hold only `kind` and `head`, and only in slabs.
+ * The descriptor of a free slice has kind SLICE_FREE and bound 0.
  *
  *   line 1   what the owning thread reads and writes on its fast paths
  *   line 2   what other threads touch, and links
@@ -14,8 +14,9 @@
  *   remote             anybody, atomically
  *   the rest           set before the first block is handed out, constant until the slab is retired
  *
- * count + mark == live blocks of a slab, those on its remote list included. The owner's fast path only sees count reach 0, an
- * event; the mark decides what that means: 0, the slab is empty; more, it has become sparse; MARK_KEPT, never.
+ * count + mark == live blocks of a slab, those on its remote list included. The owner's fast path only sees count
+ * reach 0, an event; the mark decides what that means: 0, the slab is empty; more, it has become sparse; MARK_KEPT,
+ * never.
  */
 #ifndef PMD_HEAP_SLICE_H
 #define PMD_HEAP_SLICE_H

@@ -27,8 +27,10 @@ int os_unmap(void *p, size_t bytes);
  * range reads as zero; on failure nothing may be assumed of it, and its contents may be partly gone. */
 int os_drop(void *p, size_t bytes);
 
-/* Moves the pages of FROM[0..BYTES) to TO, which is replaced, without copying. FROM stays mapped and reads as zero. EINVAL on
- * kernels before 5.7. On failure TO may be unmapped. */
+/*
+ * Moves the pages of FROM[0..BYTES) to TO, which is replaced, without copying. FROM stays mapped and reads as zero.
+ * EINVAL on kernels before 5.7. On failure TO may be unmapped.
+ */
 int os_move(void *from, void *to, size_t bytes);
 
 /* Puts fresh zeroed memory over P[0..BYTES), whatever is mapped there. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads without the C library: pthread_create would allocate and take the loader's locks, and it may not be called from
- * everywhere that free() is. The thread has a thread control block of its own that holds only what compiled code reads (the
- * pointer to itself and the stack protector's canary), so the creator may end before it. All signals are blocked.
+ * Threads without the C library: pthread_create would allocate and take the loader's locks, and it may not be called
+ * from everywhere that free() is. The thread has a thread control block of its own that holds only what compiled
+ * code reads (the pointer to itself and the stack protector's canary), so the creator may end before it. All signals
+ * are blocked.
  */
 #include <errno.h>
 #include <sched.h>
