@@ -41,14 +41,14 @@ libpmdalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(PMDALLOC_SOVERSION) -shar
 noinst_LIBRARIES = libpmdalloc-parts.a
 libpmdalloc_parts_a_SOURCES = $(PMD_SOURCES) $(RUNTIME_STATIC)
 libpmdalloc_parts_a_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
-libpmdalloc_parts_a_CFLAGS = $(PMD_CFLAGS) -fno-lto
+libpmdalloc_parts_a_CFLAGS = $(PMD_CFLAGS)
 
 pmdobjdir = $(libdir)
 pmdobj_DATA = pmdalloc.o libpmdalloc.a
 CLEANFILES += pmdalloc.o libpmdalloc.a
 
 pmdalloc.o: libpmdalloc-parts.a
-	$(AM_V_GEN)$(CC) $(SANITIZER_FLAGS) -r -nostdlib -o $@.tmp -Wl,--whole-archive libpmdalloc-parts.a -Wl,--no-whole-archive \
+	$(AM_V_GEN)$(CC) $(CFLAGS) $(SANITIZER_FLAGS) -r -nostdlib $(NOLTO_REL) -o $@.tmp -Wl,--whole-archive libpmdalloc-parts.a -Wl,--no-whole-archive \
 		&& $(OBJCOPY) --localize-hidden $@.tmp $@ && rm -f $@.tmp
 
 libpmdalloc.a: pmdalloc.o

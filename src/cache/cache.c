@@ -328,7 +328,7 @@ size_t cache_purge_held(struct arena *a, uint32_t until)
 {
 	size_t bytes = 0;
 
-	for (unsigned class = 0; class < CLASSES; class ++) {
+	for (unsigned class = 0; class < CLASSES; class += 1) {
 		if (class_slices(class) != 1)
 			continue;
 		if (__atomic_load_n(&a->held[class], __ATOMIC_RELAXED))
@@ -717,7 +717,7 @@ static struct cache *find_cache(uintptr_t thread, bool *again)
 
 static void disown_all(struct cache *c)
 {
-	for (unsigned class = 0; class < CLASSES; class ++) {
+	for (unsigned class = 0; class < CLASSES; class += 1) {
 		struct slice *s = c->current[class];
 
 		if (s != &slab_none) {
@@ -806,7 +806,7 @@ void cache_flush(void)
 		return;
 	memcheck_silence();
 	lock_take(&c->lock);
-	for (unsigned class = 0; class < CLASSES; class ++) {
+	for (unsigned class = 0; class < CLASSES; class += 1) {
 		struct slice *s = c->current[class];
 
 		if (s == &slab_none)
