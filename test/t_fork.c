@@ -124,8 +124,8 @@ static void make_inherited(void)
 
 int main(int argc, char **argv)
 {
-	if (THREAD_SANITIZED)
-		SKIP("ThreadSanitizer cannot follow threads in the child of a program with threads");
+	if (SANITIZED)
+		SKIP("a sanitizer's run time does not survive the fork of a program whose threads are inside it");
 	const char *conf = VARIANTS(argc, argv, "", "decay_ms:0,arenas:1");
 	size_t forks = check_scaled(check_number("FORKS", 1000)) / (conf[0] ? 2 : 1);
 	pthread_t hammers[HAMMERS];
