@@ -15,8 +15,8 @@
  *   the rest           set before the first block is handed out, constant until the slab is retired
  *
  * count + mark == live blocks of a slab, those on its remote list included. The owner's fast path only sees count
- * reach 0, an event; the mark decides what that means: 0, the slab is empty; more, it has become sparse; MARK_KEPT,
- * never.
+ * reach 0, an event; the mark decides what that means: 0, the slab is empty; more, it has become sparse, or, of a full
+ * one, worth allocating from again; MARK_KEPT, never.
  */
 #ifndef PMD_HEAP_SLICE_H
 #define PMD_HEAP_SLICE_H
