@@ -68,6 +68,23 @@ function print_option(name, value, meaning, initial, fixed)
 	print_option(f[1], value, f[5], word[f[2] + 1], f[3])
 }
 
+# KIB(4) as 4K, SIZE_NONE as none.
+function size(text)
+{
+	if (text == "SIZE_NONE")
+		return "none"
+	if (text ~ /^[KMGT]IB\([0-9]+\)$/)
+		return substr(text, 5, length(text) - 5) substr(text, 1, 1)
+	return text
+}
+
+/^SIZE\(/ {
+	if (split_arguments(arguments($0), f) != 6)
+		bad = bad "\n" $0
+	print_option(f[1], size(f[3]) ".." size(f[4]) "|none", f[6] " In bytes, or with the suffix K, M, G or T.", \
+		size(f[2]), f[5])
+}
+
 END {
 	if (bad != "" || !found) {
 		print "options.awk: cannot read the option table:" bad | "cat >&2"

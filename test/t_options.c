@@ -38,6 +38,33 @@ static const struct option_case cases[] = {
 	{"thp:sometimes", "thp", "auto", {"thp", "sometimes", "always", "never"}},
 	{"thp:alway", "thp", "auto", {"thp", "alway", "always", "never"}},
 	{"background:1", "background", "on", {"background", "off", "on"}},
+	{"", "limit", "none", {NULL}},
+	{"limit:none", "limit", "none", {NULL}},
+	{"limit:1", "limit", "1", {NULL}},
+	{"limit:1000", "limit", "1000", {NULL}},
+	{"limit:1024", "limit", "1K", {NULL}},
+	{"limit:1536k", "limit", "1536K", {NULL}},
+	{"limit:512M", "limit", "512M", {NULL}},
+	{"limit:512MiB", "limit", "512M", {NULL}},
+	{"limit:512mb", "limit", "512M", {NULL}},
+	{"limit:1024M", "limit", "1G", {NULL}},
+	{"limit:3g", "limit", "3G", {NULL}},
+	{"limit:128TiB", "limit", "128T", {NULL}},
+	{"limit_hard:2T", "limit_hard", "2T", {NULL}},
+	{"dirty_max:0", "dirty_max", "0", {NULL}},
+	{"limit:0", "limit", "none", {"limit", "'0'", "1 to 128T bytes", "none"}},
+	{"limit:-1M", "limit", "none", {"limit", "-1M", "128T"}},
+	{"limit:M", "limit", "none", {"limit", "'M'", "128T"}},
+	{"limit:1B", "limit", "none", {"limit", "1B", "128T"}},
+	{"limit:1KiX", "limit", "none", {"limit", "1KiX", "128T"}},
+	{"limit:1 G", "limit", "none", {"limit", "1 G", "128T"}},
+	{"limit:1GG", "limit", "none", {"limit", "1GG", "128T"}},
+	{"limit:129T", "limit", "none", {"limit", "129T", "128T"}},
+	{"limit:9223372036854775807T", "limit", "none", {"limit", "128T"}},
+	{"limit:nones", "limit", "none", {"limit", "nones", "128T"}},
+	{"dirty_max:", "dirty_max", "none", {"dirty_max", "0 to 128T"}},
+	{"pressure:off,release:remap", "release", "remap", {NULL}},
+	{"pt_advice:100", "pt_advice", "0", {"pt_advice", "100", "99"}},
 	{"decay_ms:7,colour:red", "decay_ms", "7", {"colour", NAMES}},
 	{"colour:red,decay_ms:7", "decay_ms", "7", {"colour", NAMES}},
 };
@@ -117,6 +144,12 @@ static void at_run_time(void)
 	CHECK(pmd_option_set("decay_ms", "1234") == 0);
 	CHECK(pmd_option_get("decay_ms", value, sizeof value) == 0);
 	CHECK(strcmp(value, "1234") == 0);
+	CHECK(pmd_option_set("limit", "1.5G") == EINVAL);
+	CHECK(pmd_option_set("limit", "1536M") == 0);
+	CHECK(pmd_option_get("limit", value, sizeof value) == 0);
+	CHECK(strcmp(value, "1536M") == 0);
+	CHECK(pmd_option_set("limit", "none") == 0);
+	CHECK(pmd_option_set("release", "madvise") == EPERM);
 }
 
 int main(int argc, char **argv)

@@ -43,6 +43,21 @@ void text_put_number(struct text *t, int64_t n)
 	text_put_n(t, digits + at, sizeof digits - at);
 }
 
+static const char units[] = "KMGT";
+
+void text_put_bytes(struct text *t, int64_t n)
+{
+	size_t unit = 0;
+
+	while (n && !(n & 1023) && unit + 1 < sizeof units) {
+		n >>= 10;
+		unit++;
+	}
+	text_put_number(t, n);
+	if (unit)
+		text_put_n(t, &units[unit - 1], 1);
+}
+
 void text_put_hex(struct text *t, uintptr_t n)
 {
 	char digits[2 * sizeof n];
@@ -83,4 +98,34 @@ bool text_parse_number(const char *s, size_t len, int64_t *out)
 	}
 	*out = negative ? -n : n;
 	return true;
+}
+
+static char upper(char c)
+{
+	return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+}
+
+/* The shift of the unit that S ends with, 0 if there is none; cuts it off. */
+static unsigned cut_unit(const char *s, size_t *len)
+{
+	size_t n = *len;
+
+	if (n && upper(s[n - 1]) == 'B') {
+		n--;
+		if (n && upper(s[n - 1]) == 'I')
+			n--;
+	}
+	for (unsigned i = 0; n && i + 1 < sizeof units; i++)
+		if (upper(s[n - 1]) == units[i]) {
+			*len = n - 1;
+			return 10 * (i + 1);
+		}
+	return 0;
+}
+
+bool text_parse_bytes(const char *s, size_t len, int64_t *out)
+{
+	unsigned shift = cut_unit(s, &len);
+
+	return text_parse_number(s, len, out) && *out >= 0 && !__builtin_mul_overflow(*out, (int64_t)1 << shift, out);
 }

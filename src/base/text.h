@@ -17,6 +17,9 @@ void text_init(struct text *t, char *buf, size_t room);
 void text_put(struct text *t, const char *s);
 void text_put_n(struct text *t, const char *s, size_t n);
 void text_put_number(struct text *t, int64_t n);
+
+/* N bytes in the largest binary unit that leaves no rest: 512M, 1536K, 100. */
+void text_put_bytes(struct text *t, int64_t n);
 void text_put_hex(struct text *t, uintptr_t n);
 
 /* Pads with spaces up to COLUMN, counted from START (an earlier value of t->len). */
@@ -27,5 +30,10 @@ size_t text_length(const char *s);
 
 /* Reads a decimal number that fills S[0..LEN) whole. False when it is none or does not fit. */
 bool text_parse_number(const char *s, size_t len, int64_t *out);
+
+/*
+ * Reads a number of bytes, not negative, with an optional binary suffix: K, M, G or T, also as KB or KiB, in any case.
+ */
+bool text_parse_bytes(const char *s, size_t len, int64_t *out);
 
 #endif

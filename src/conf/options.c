@@ -9,6 +9,7 @@
 struct options options;
 
 struct option {
+	enum { KIND_NUMBER, KIND_CHOICE, KIND_SIZE } kind;
 	const char *name, *words, *unit;
 	int64_t fallback, low, high;
 	_Atomic int64_t *value;
@@ -16,13 +17,21 @@ struct option {
 };
 
 #define NUMBER(name, fallback, low, high, live, unit, help) \
-	{#name, NULL, unit, fallback, low, high, &options.name, live},
-#define CHOICE(name, fallback, live, words, help) {#name, words, NULL, fallback, 0, 0, &options.name, live},
+	{KIND_NUMBER, #name, NULL, unit, fallback, low, high, &options.name, live},
+#define CHOICE(name, fallback, live, words, help) \
+	{KIND_CHOICE, #name, words, NULL, fallback, 0, 0, &options.name, live},
+#define SIZE(name, fallback, low, high, live, help) \
+	{KIND_SIZE, #name, NULL, NULL, fallback, low, high, &options.name, live},
+#define KIB(n) ((int64_t)(n) << 10)
+#define MIB(n) ((int64_t)(n) << 20)
+#define GIB(n) ((int64_t)(n) << 30)
+#define TIB(n) ((int64_t)(n) << 40)
 static const struct option table[] = {
 #include "conf/options.def"
 };
 #undef NUMBER
 #undef CHOICE
+#undef SIZE
 
 enum { OPTIONS = sizeof table / sizeof table[0] };
 
@@ -47,13 +56,11 @@ static size_t word_at(const char *list, int64_t n, const char **out)
 	return n ? 0 : len;
 }
 
-static bool parse(const struct option *o, const char *s, size_t len, int64_t *out)
+static bool parse_choice(const struct option *o, const char *s, size_t len, int64_t *out)
 {
 	const char *word;
 	size_t n;
 
-	if (!o->words)
-		return text_parse_number(s, len, out) && *out >= o->low && *out <= o->high;
 	for (*out = 0; (n = word_at(o->words, *out, &word)); ++*out) {
 		bool same = n == len;
 
@@ -65,16 +72,51 @@ static bool parse(const struct option *o, const char *s, size_t len, int64_t *ou
 	return false;
 }
 
+static bool parse(const struct option *o, const char *s, size_t len, int64_t *out)
+{
+	if (o->kind == KIND_CHOICE)
+		return parse_choice(o, s, len, out);
+	if (o->kind == KIND_SIZE && text_equal(s, len, "none")) {
+		*out = SIZE_NONE;
+		return true;
+	}
+	if (o->kind == KIND_SIZE ? !text_parse_bytes(s, len, out) : !text_parse_number(s, len, out))
+		return false;
+	return *out >= o->low && *out <= o->high;
+}
+
 static void put_value(struct text *t, const struct option *o, int64_t value)
 {
 	const char *word;
+	size_t n;
 
-	if (o->words) {
-		size_t n = word_at(o->words, value, &word);
+	switch (o->kind) {
+	case KIND_CHOICE:
+		n = word_at(o->words, value, &word);
 		text_put_n(t, word, n);
-	} else {
+		break;
+	case KIND_SIZE:
+		if (value == SIZE_NONE)
+			text_put(t, "none");
+		else
+			text_put_bytes(t, value);
+		break;
+	default:
 		text_put_number(t, value);
 	}
+}
+
+static void put_accepted(struct text *t, const struct option *o)
+{
+	if (o->kind == KIND_CHOICE) {
+		text_put(t, o->words);
+		return;
+	}
+	put_value(t, o, o->low);
+	text_put(t, " to ");
+	put_value(t, o, o->high);
+	text_put(t, " ");
+	text_put(t, o->kind == KIND_SIZE ? "bytes (suffixes K, M, G, T), or none" : o->unit);
 }
 
 static void say_unknown(const char *name, size_t len)
@@ -106,15 +148,7 @@ static void say_bad(const struct option *o, const char *value, size_t len)
 	text_put(&t, "', the default ");
 	put_value(&t, o, o->fallback);
 	text_put(&t, " is used; accepted: ");
-	if (o->words) {
-		text_put(&t, o->words);
-	} else {
-		text_put_number(&t, o->low);
-		text_put(&t, " to ");
-		text_put_number(&t, o->high);
-		text_put(&t, " ");
-		text_put(&t, o->unit);
-	}
+	put_accepted(&t, o);
 	os_message(&t);
 }
 

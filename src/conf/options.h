@@ -12,17 +12,23 @@
 
 #define NUMBER(name, fallback, low, high, live, unit, help) _Atomic int64_t name;
 #define CHOICE(name, fallback, live, words, help)           _Atomic int64_t name;
+#define SIZE(name, fallback, low, high, live, help)         _Atomic int64_t name;
 struct options {
 #include "conf/options.def"
 };
 #undef NUMBER
 #undef CHOICE
+#undef SIZE
+
+/* The value of a size that is given as none. */
+#define SIZE_NONE INT64_MAX
 
 extern HIDDEN struct options options;
 
 #define OPTION(name) atomic_load_explicit(&options.name, memory_order_relaxed)
 
 enum { BACKGROUND_OFF, BACKGROUND_ON };
+enum { PRESSURE_OFF, PRESSURE_ON };
 enum { STATS_OFF, STATS_TEXT, STATS_JSON };
 
 /* Sets the defaults, then what PMDALLOC_CONF says. A bad entry gives one line on stderr and leaves the default. */
