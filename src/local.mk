@@ -7,8 +7,11 @@ lib_LTLIBRARIES = libpmdalloc.la
 PMD_SOURCES = \
 	src/base/base.h src/base/text.h src/base/text.c \
 	src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
+	src/os/pressure.h src/os/pressure.c \
 	src/conf/options.h src/conf/options.c src/conf/options.def \
-	src/heap/slice.h src/heap/heap.h src/heap/heap.c src/heap/arena.h src/heap/arena.c \
+	src/release/release.h src/release/release.c src/release/backends.h src/release/backends.c \
+	src/release/probe.h src/release/probe.c src/release/uring.h src/release/uring.c \
+	src/heap/slice.h src/heap/heap.h src/heap/heap.c src/heap/pool.h src/heap/pool.c src/heap/arena.h src/heap/arena.c \
 	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
 	src/cache/large.h src/cache/large.c src/cache/scavenger.h src/cache/scavenger.c \
 	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \
@@ -34,7 +37,9 @@ libpmdalloc_la_SOURCES = $(PMD_SOURCES) $(RUNTIME_DYNAMIC)
 libpmdalloc_la_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
 libpmdalloc_la_CFLAGS = $(PMD_CFLAGS)
 libpmdalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(PMDALLOC_SOVERSION) -shared \
-	-Wl,-z,now -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-Bsymbolic-functions -Wl,--no-undefined
+	-Wl,-z,now -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-Bsymbolic-functions -Wl,--no-undefined \
+	-Wl,--exclude-libs,liburing.a
+libpmdalloc_la_LIBADD = $(LIBURING)
 
 # The static forms: one relocatable object in which only the public names are global, so that a program's own arena_get() or
 # heap_init() does not collide, and the archive that holds it.
@@ -48,8 +53,8 @@ pmdobj_DATA = pmdalloc.o libpmdalloc.a
 CLEANFILES += pmdalloc.o libpmdalloc.a
 
 pmdalloc.o: libpmdalloc-parts.a
-	$(AM_V_GEN)$(CC) $(CFLAGS) $(SANITIZER_FLAGS) -r -nostdlib $(NOLTO_REL) -o $@.tmp -Wl,--whole-archive libpmdalloc-parts.a -Wl,--no-whole-archive \
-		&& $(OBJCOPY) --localize-hidden $@.tmp $@ && rm -f $@.tmp
+	$(AM_V_GEN)$(CC) $(CFLAGS) $(SANITIZER_FLAGS) -r -nostdlib $(NOLTO_REL) -o $@.tmp -Wl,--whole-archive libpmdalloc-parts.a -Wl,--no-whole-archive $(LIBURING) \
+		&& $(OBJCOPY) --localize-hidden --wildcard --localize-symbol='io_uring_*' --localize-symbol='__io_uring_*' $@.tmp $@ && rm -f $@.tmp
 
 libpmdalloc.a: pmdalloc.o
 	$(AM_V_AR)rm -f $@ && $(AR) cr $@ pmdalloc.o && $(RANLIB) $@

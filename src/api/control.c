@@ -58,6 +58,11 @@ int pmd_option_get(const char *name, char *buf, size_t len)
 
 int pmd_option_set(const char *name, const char *value)
 {
+	int error;
+
 	cache_init();
-	return options_set(name, value);
+	error = options_set(name, value);
+	if (!error)
+		scavenger_options_changed();
+	return error;
 }

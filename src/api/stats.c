@@ -9,6 +9,7 @@
 #include "api/stats.h"
 #include "conf/options.h"
 #include "os/os.h"
+#include "release/release.h"
 
 static void add_slab(struct pmd_stats *stats, const struct slice *s)
 {
@@ -50,20 +51,13 @@ static void add_heap(struct pmd_stats *stats, struct heap *h)
 		add_region(stats, heap_region(h, i));
 }
 
-static size_t vm_pte_bytes(void)
+static size_t release_calls(void)
 {
-	char buf[4096];
-	size_t n = os_read_file("/proc/self/status", buf, sizeof buf), len = 0;
-	const char *at = n ? strstr(buf, "VmPTE:") : NULL;
-	int64_t kb;
+	size_t n = 0;
 
-	if (!at)
-		return 0;
-	for (at += 6; *at == ' ' || *at == '\t'; at++)
-		;
-	while (at[len] >= '0' && at[len] <= '9')
-		len++;
-	return text_parse_number(at, len, &kb) ? (size_t)kb << 10 : 0;
+	for (int b = 0; b < RELEASE_BACKENDS; b++)
+		n += atomic_load_explicit(&release_counters[b].calls, memory_order_relaxed);
+	return n;
 }
 
 void stats_collect(struct pmd_stats *stats)
@@ -79,13 +73,13 @@ void stats_collect(struct pmd_stats *stats)
 	stats->dirty_bytes = (stats->regions_dirty << REGION_SHIFT) +
 			     (atomic_load_explicit(&arena_dirty_slices, memory_order_relaxed) << SLICE_SHIFT);
 	stats->releases = COUNT_GET(releases);
-	stats->release_calls = COUNT_GET(release_calls);
+	stats->release_calls = release_calls();
 	stats->release_failures = COUNT_GET(release_failures);
 	stats->purged_bytes = COUNT_GET(purged_bytes);
 	stats->moved_bytes = COUNT_GET(moved_bytes);
 	stats->threads = cache_threads();
 	stats->arenas = arena_count();
-	stats->vm_pte_bytes = vm_pte_bytes();
+	stats->vm_pte_bytes = os_page_table_bytes();
 }
 
 int pmd_stats_get(struct pmd_stats *stats)

@@ -21,6 +21,7 @@
 #include "cache/scavenger.h"
 #include "conf/options.h"
 #include "os/os.h"
+#include "release/release.h"
 
 const struct slice slab_none;
 struct cache cache_none = {
@@ -304,6 +305,27 @@ static size_t take_for_purge(struct arena *a, struct slice **list, uint32_t unti
 	return n;
 }
 
+/* The kernel is asked about several slabs at once. If it refuses, their blocks are carved again all the same. */
+static size_t purge_batch(struct arena *a, struct slice **batch, size_t n)
+{
+	struct iovec ranges[RELEASE_RANGES];
+	size_t bytes = 0, first = 0, used = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		slab_collect(batch[i]);
+		used += slab_purge(batch[i], ranges + used);
+		if (i + 1 < n && used <= RELEASE_RANGES - SLAB_RUNS_MAX)
+			continue;
+		bytes += release_pages(ranges, used, NULL);
+		for (used = 0; first <= i; first++) {
+			batch[first]->held_tick = EXAMINED;
+			lock_take(&a->lock);
+			relist_and_drop(a, batch[first]);
+		}
+	}
+	return bytes;
+}
+
 static size_t purge_class(struct arena *a, struct slice **list, uint32_t until)
 {
 	struct slice *batch[PURGE_BATCH];
@@ -313,14 +335,9 @@ static size_t purge_class(struct arena *a, struct slice **list, uint32_t until)
 		lock_take(&a->lock);
 		n = a->retired ? 0 : take_for_purge(a, list, until, batch);
 		lock_drop(&a->lock);
-		for (size_t i = 0; i < n; i++) {
-			slab_collect(batch[i]);
-			bytes += slab_purge(batch[i]);
-			batch[i]->held_tick = EXAMINED;
-			lock_take(&a->lock);
-			relist_and_drop(a, batch[i]);
-		}
+		bytes += purge_batch(a, batch, n);
 	} while (n == PURGE_BATCH);
+	COUNT_ADD(purged_bytes, bytes);
 	return bytes;
 }
 

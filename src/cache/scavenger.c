@@ -1,32 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The background thread and its clock. A tick is half the decay time, and what was free at two ticks in a row goes:
- * so it goes between half the decay time and the whole after it was freed. heap_tick is advanced by the thread
- * alone.
+ * The background thread and its clock. A tick is a quarter of the decay time. At each, empty regions beyond what was
+ * needed in the last decay time are released, and slices and slabs that were idle for about as long are purged.
+ * Between ticks the thread is woken when there is more free memory than dirty_max, and when memory is short.
+ * heap_tick is advanced by whoever ticks: the thread, or, where there can be none, one caller at a time.
  *
  * alive is 1 while a thread exists and 0 when its stack may be used again; the kernel clears it. working is true
  * while the thread looks again by itself, so a kick has nothing to do. It is cleared before the thread ends: memory
  * that became free after its last look is the business of the kick that follows, which may have to wait for the
  * stack for the moment in between.
+ *
+ * The thread shares no descriptor with the program and has no signal unblocked; only its number can be seen.
  */
 #include "cache/scavenger.h"
 #include "cache/cache.h"
 #include "cache/memcheck.h"
 #include "conf/options.h"
 #include "os/os.h"
+#include "os/pressure.h"
+#include "release/release.h"
 
 enum {
 	STACK_BYTES = 64 << 10,
 	WORTH_BYTES = 4 << 20, /* less than this is not worth a thread */
-	IDLE_TICKS = 4,        /* the thread ends after so many ticks with nothing to give back */
+	IDLE_TICKS = 4,        /* the thread ends after so many ticks with nothing left to give back */
+	FUTILE_TICKS = 32,     /* or with nothing that the kernel took */
+	TICK_AT_ONCE_MS = 1000,
+	TICK_NEVER_MS = 60000,
+	LAZY_MS = 200,    /* where there is swap: how long free memory may be something that the kernel swaps out */
+	RETRY_MS = 10000, /* after a thread could not be started */
 };
 
 static _Atomic uint32_t alive;
-static _Atomic uint32_t never; /* 0: what the thread sleeps on */
 static _Atomic bool working;
+static _Atomic bool stopping;         /* the thread shall end */
 static _Atomic bool forbidden;        /* a thread may not be started */
-static _Atomic uint64_t next_tick_ms; /* without a thread: when the next tick is due */
+static _Atomic bool blind;            /* no source of pressure: without decay there is nothing to do */
+static _Atomic bool ticking;          /* a caller does the thread's work */
+static _Atomic uint64_t next_tick_us; /* without a thread: when the next tick is due */
+static _Atomic uint64_t retry_us;     /* no thread is started before */
+static struct pressure pressure;      /* what the thread listens to */
 static char *stack;
+
+/*
+ * ---- What there is to do, and doing it
+ * ----------------------------------------------------------------------------
+ */
 
 static size_t dirty_bytes(void)
 {
@@ -36,116 +55,313 @@ static size_t dirty_bytes(void)
 	return (COUNT_GET(dirty_regions) << REGION_SHIFT) + (slices << SLICE_SHIFT);
 }
 
-static size_t purge_regions(struct heap *h, bool aged_only)
+/* More than this is given back without waiting. */
+static size_t dirty_limit(void)
 {
-	size_t top = atomic_load_explicit(&h->top, memory_order_acquire), bytes = 0;
-
-	for (size_t i = 0; i < top; i++)
-		bytes += arena_purge(heap_region(h, i), aged_only);
-	return bytes;
+	return OPTION(decay_ms) ? (size_t)OPTION(dirty_max) : 0;
 }
 
-/* Gives back what has been free since tick UNTIL. Slabs first: they may empty slices. */
-static size_t give_back(uint32_t until, bool aged_only)
+static size_t purge_slabs(uint32_t until)
 {
 	size_t bytes = 0;
 
-	memcheck_silence();
 	for (int i = 0; i < ARENAS_MAX; i++) {
 		struct arena *a = atomic_load_explicit(&arenas[i], memory_order_acquire);
 
 		if (a)
 			bytes += cache_purge_held(a, until);
 	}
+	return bytes;
+}
+
+/* Everything that is free. Slabs first: they may empty slices, and those regions. */
+static size_t give_back_all(bool later)
+{
+	size_t bytes;
+
+	memcheck_silence();
+	bytes = purge_slabs(atomic_load_explicit(&heap_tick, memory_order_relaxed));
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
 
 		if (h)
-			bytes += heap_release(h, until) + purge_regions(h, aged_only);
+			bytes += heap_release(h, SIZE_MAX, later) + arena_purge(h, false);
 	}
 	memcheck_resume();
 	return bytes;
 }
 
+/* What was not needed for the decay time. */
+static size_t give_back_old(void)
+{
+	uint32_t now = atomic_fetch_add_explicit(&heap_tick, 1, memory_order_relaxed) + 1;
+	size_t bytes;
+
+	memcheck_silence();
+	bytes = purge_slabs(now - DEMAND_TICKS);
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+
+		if (!h)
+			continue;
+		heap_pass_tick(h);
+		bytes += heap_release(h, heap_surplus(h), true);
+		if (now % (DEMAND_TICKS / 2) == 0)
+			bytes += arena_purge(h, true);
+	}
+	memcheck_resume();
+	return bytes;
+}
+
+/* What is beyond LIMIT bytes, empty regions first. */
+static void give_back_beyond(size_t limit)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		size_t dirty = dirty_bytes();
+
+		if (h && dirty > limit)
+			heap_release(h, (dirty - limit + REGION_BYTES - 1) >> REGION_SHIFT, true);
+	}
+	if (dirty_bytes() > limit)
+		give_back_all(true);
+}
+
+static void make_lazy(void)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+
+		if (h)
+			heap_make_lazy(h);
+	}
+}
+
+/*
+ * ---- The thread
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+struct watch {
+	uint64_t tick_us, lazy_us; /* when what is due next */
+	bool swap;
+	int idle, futile; /* ticks */
+};
+
+static uint64_t tick_length_us(void)
+{
+	int64_t decay = OPTION(decay_ms);
+
+	return decay < 0 ? TICK_NEVER_MS * 1000
+	       : decay   ? (uint64_t)decay * 1000 / DEMAND_TICKS
+			 : TICK_AT_ONCE_MS * 1000;
+}
+
+static bool swap_matters(void)
+{
+	return OPTION(pressure) && pressure_swap_present(&pressure);
+}
+
+static void begin_watch(struct watch *w)
+{
+	*w = (struct watch){.tick_us = os_now_us() + tick_length_us()};
+	release_prepare();
+	pressure_open(&pressure, os_forget_descriptors() && OPTION(pressure));
+	w->swap = swap_matters();
+	w->lazy_us = os_now_us() + LAZY_MS * 1000;
+	atomic_store_explicit(&blind, !w->swap && !pressure_has_source(&pressure), memory_order_relaxed);
+}
+
+static void end_watch(void)
+{
+	release_close();
+	pressure_close(&pressure);
+}
+
+static int64_t sleep_ms(const struct watch *w)
+{
+	uint64_t now = os_now_us(), due = w->swap && w->lazy_us < w->tick_us ? w->lazy_us : w->tick_us;
+
+	return due > now ? (int64_t)((due - now) / 1000 + 1) : 0;
+}
+
+/* Counts ticks in which there was nothing to do. */
+static void tick(struct watch *w)
+{
+	size_t bytes = OPTION(decay_ms) > 0 ? give_back_old() : 0;
+	bool rest = dirty_bytes() >= WORTH_BYTES;
+
+	w->tick_us = os_now_us() + tick_length_us();
+	w->idle = bytes || rest ? 0 : w->idle + 1;
+	w->futile = bytes || OPTION(decay_ms) < 0 ? 0 : w->futile + 1;
+	w->swap = swap_matters();
+}
+
+static void look(struct watch *w, unsigned what)
+{
+	uint64_t now = os_now_us();
+
+	release_reap(false);
+	if (OPTION(pressure) && ((what & WAIT_PRESSURE) || pressure_check(&pressure)))
+		give_back_all(true);
+	if (dirty_bytes() > dirty_limit())
+		give_back_beyond(dirty_limit());
+	if (now >= w->tick_us)
+		tick(w);
+	if (w->swap && now >= w->lazy_us) {
+		make_lazy();
+		w->lazy_us = now + LAZY_MS * 1000;
+	}
+}
+
+static bool has_work(const struct watch *w)
+{
+	if (OPTION(decay_ms) < 0 && atomic_load_explicit(&blind, memory_order_relaxed) &&
+	    dirty_bytes() <= dirty_limit())
+		return false;
+	return w->idle < IDLE_TICKS && w->futile < FUTILE_TICKS;
+}
+
+static bool shall_stop(void)
+{
+	return atomic_load_explicit(&stopping, memory_order_acquire);
+}
+
 static void run(void)
 {
-	int idle = 0;
+	struct watch w;
 
-	while (idle < IDLE_TICKS) {
-		int64_t decay = OPTION(decay_ms);
-		uint32_t now;
-		size_t bytes;
+	begin_watch(&w);
+	while (!shall_stop() && has_work(&w)) {
+		unsigned what = pressure_wait(&pressure, release_poll_fd(), sleep_ms(&w));
 
-		os_wait(&never, 0, decay > 2 ? decay / 2 : 1);
-		now = atomic_fetch_add_explicit(&heap_tick, 1, memory_order_relaxed) + 1;
-		bytes = decay < 0 ? 0 : give_back(now - 2, true);
-		idle = bytes || dirty_bytes() >= WORTH_BYTES ? 0 : idle + 1;
+		if (!shall_stop())
+			look(&w, what);
 	}
+	end_watch();
+	if (w.futile >= FUTILE_TICKS)
+		atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
 	atomic_store_explicit(&working, false, memory_order_seq_cst);
 }
 
-static void start_thread(void)
+static bool start_thread(void)
 {
 	bool idle = false;
 
 	if (atomic_load_explicit(&alive, memory_order_acquire))
 		os_wait(&alive, 1, 1); /* an earlier one is on its way out */
 	if (atomic_load_explicit(&alive, memory_order_acquire))
-		return;
+		return true;
 	if (!atomic_compare_exchange_strong(&working, &idle, true))
-		return;
+		return true;
 	if (!stack)
 		stack = meta_alloc(STACK_BYTES);
-	if (!stack || os_thread_start(run, stack, STACK_BYTES, &alive)) {
-		scavenger_forbid_thread();
-		atomic_store_explicit(&working, false, memory_order_relaxed);
-	}
+	if (stack && !os_thread_start(run, stack, STACK_BYTES, &alive))
+		return true;
+	atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
+	atomic_store_explicit(&working, false, memory_order_relaxed);
+	return false;
 }
 
 static bool thread_allowed(void)
 {
+	uint64_t retry = atomic_load_explicit(&retry_us, memory_order_relaxed);
+
 	return OPTION(background) == BACKGROUND_ON && !cache_instrumented &&
-	       !atomic_load_explicit(&forbidden, memory_order_relaxed);
+	       !atomic_load_explicit(&forbidden, memory_order_relaxed) && (!retry || os_now_us() >= retry);
 }
 
-/* Without a thread, whoever frees something after a tick is due does the work of it. */
-static void tick_by_caller(int64_t decay)
+/*
+ * ---- Without a thread
+ * ---------------------------------------------------------------------------------------------
+ */
+
+/* Whoever frees something after a tick is due does the work of it; and at once what may not wait. */
+static void work_by_caller(int64_t decay, bool urgent)
 {
-	uint64_t now = os_now_ms(), due = atomic_load_explicit(&next_tick_ms, memory_order_relaxed);
+	uint64_t now = os_now_us();
+	bool due = decay > 0 && now >= atomic_load_explicit(&next_tick_us, memory_order_relaxed);
 
-	if (now < due || !atomic_compare_exchange_strong(&next_tick_ms, &due, now + (uint64_t)decay / 2 + 1))
+	if ((!due && !urgent) || atomic_exchange_explicit(&ticking, true, memory_order_acquire))
 		return;
-	give_back(atomic_fetch_add_explicit(&heap_tick, 1, memory_order_relaxed) - 1, true);
+	release_reap(false);
+	if (urgent)
+		give_back_beyond(dirty_limit());
+	if (due) {
+		atomic_store_explicit(&next_tick_us, now + tick_length_us(), memory_order_relaxed);
+		give_back_old();
+	}
+	atomic_store_explicit(&ticking, false, memory_order_release);
 }
+
+/*
+ * ---- From outside
+ * --------------------------------------------------------------------------------------------------
+ */
 
 void scavenger_kick(void)
 {
 	int64_t decay = OPTION(decay_ms);
+	size_t dirty = dirty_bytes();
+	bool urgent = dirty > dirty_limit();
 
-	if (atomic_load_explicit(&working, memory_order_relaxed) || decay < 0)
+	if (atomic_load_explicit(&working, memory_order_relaxed)) {
+		if (urgent)
+			pressure_wake(&pressure);
 		return;
-	if (!decay)
-		give_back(atomic_load_explicit(&heap_tick, memory_order_relaxed), false);
-	else if (dirty_bytes() < WORTH_BYTES)
+	}
+	if (!urgent && dirty < WORTH_BYTES)
 		return;
-	else if (thread_allowed())
-		start_thread();
+	if (!urgent && decay < 0 && (!OPTION(pressure) || atomic_load_explicit(&blind, memory_order_relaxed)))
+		return;
+	if (!thread_allowed() || !start_thread())
+		work_by_caller(decay, urgent);
+}
+
+void scavenger_options_changed(void)
+{
+	if (atomic_load_explicit(&working, memory_order_relaxed))
+		pressure_wake(&pressure);
 	else
-		tick_by_caller(decay);
+		scavenger_kick();
+}
+
+void scavenger_stop(void)
+{
+	atomic_store_explicit(&stopping, true, memory_order_seq_cst);
+	while (atomic_load_explicit(&alive, memory_order_acquire)) {
+		pressure_wake(&pressure);
+		os_wait(&alive, 1, 1);
+	}
+	atomic_store_explicit(&stopping, false, memory_order_seq_cst);
 }
 
 void scavenger_forbid_thread(void)
 {
-	atomic_store_explicit(&forbidden, true, memory_order_relaxed);
+	atomic_store_explicit(&forbidden, true, memory_order_seq_cst);
+	scavenger_stop();
+	release_restrict();
 }
+
+enum { PATIENCE_MS = 1000 };
 
 size_t scavenger_release_all(void)
 {
-	return give_back(atomic_load_explicit(&heap_tick, memory_order_relaxed), false);
+	static _Atomic uint32_t nobody;
+	size_t bytes = give_back_all(false);
+
+	/* What another thread has given to the kernel is on its way. */
+	for (int i = 0; i < PATIENCE_MS && COUNT_GET(releasing_regions); i++)
+		os_wait(&nobody, 0, 1);
+	return bytes;
 }
 
 void scavenger_after_fork(void)
 {
 	atomic_store_explicit(&working, false, memory_order_relaxed);
 	atomic_store_explicit(&alive, 0, memory_order_relaxed);
+	atomic_store_explicit(&stopping, false, memory_order_relaxed);
+	atomic_store_explicit(&ticking, false, memory_order_relaxed);
+	pressure_after_fork(&pressure);
+	release_after_fork();
 }

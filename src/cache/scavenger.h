@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Decay: what has been free for decay_ms is given back, by a background thread that runs only while there is
- * something to give back, or, without it, by the thread that frees.
+ * Decay: what was not needed for decay_ms is given back, by a background thread that runs only while there is something
+ * to give back, or, without it, by the thread that frees.
  */
 #ifndef PMD_CACHE_SCAVENGER_H
 #define PMD_CACHE_SCAVENGER_H
@@ -17,7 +17,19 @@ void scavenger_kick(void);
 /* Gives everything back that is free now. Returns bytes. */
 size_t scavenger_release_all(void);
 
-/* From now on no thread is started: the process is about to enter a sandbox that may kill it for that. */
+/* After an option was changed that decides what is given back and when. */
+void scavenger_options_changed(void);
+
+/*
+ * Ends the thread and returns when it is gone. It comes back when there is work for it: who needs the process to be
+ * without has to be the only one who frees.
+ */
+void scavenger_stop(void);
+
+/*
+ * From now on there is no thread, and nothing but madvise is called: the process is about to enter a sandbox that may
+ * kill it for more.
+ */
 void scavenger_forbid_thread(void);
 
 void scavenger_after_fork(void);

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "cache/slab.h"
-#include "os/os.h"
 
 enum { CARVE_DIRTY_BYTES = 32768 }; /* what is carved at once where the pages were touched before */
 
@@ -198,11 +197,11 @@ static void filter(struct slice *s, uint16_t gone)
 	*tail = NULL;
 }
 
-size_t slab_purge(struct slice *s)
+size_t slab_purge(struct slice *s, struct iovec *ranges)
 {
 	uint64_t free[SLICE_BYTES / MIN_ALIGN / 64] = {0};
 	uint16_t gone;
-	size_t bytes = 0;
+	size_t n = 0;
 
 	if (s->slices != 1)
 		return 0;
@@ -212,18 +211,13 @@ size_t slab_purge(struct slice *s)
 	/* Pages above the last carved block hold nothing, but may be dirty from an earlier use of the slice. */
 	if (s->fresh)
 		gone &= (uint16_t)((1u << (align_up((size_t)s->carved * s->block_size, PAGE_BYTES) >> PAGE_SHIFT)) - 1);
-	if (!gone)
-		return 0;
 	filter(s, gone);
+	purged_set(s, s->purged | gone);
 	for (uint32_t left = gone; left;) {
 		unsigned at = (unsigned)__builtin_ctz(left), run = (unsigned)__builtin_ctz(~(left >> at));
 
-		/* If the kernel refuses, the blocks are carved again all the same: nothing there needs to be zero. */
-		if (!os_drop(s->base + ((size_t)at << PAGE_SHIFT), (size_t)run << PAGE_SHIFT))
-			bytes += (size_t)run << PAGE_SHIFT;
+		ranges[n++] = (struct iovec){s->base + ((size_t)at << PAGE_SHIFT), (size_t)run << PAGE_SHIFT};
 		left &= ~(((1u << run) - 1) << at);
 	}
-	purged_set(s, s->purged | gone);
-	COUNT_ADD(purged_bytes, bytes);
-	return bytes;
+	return n;
 }

@@ -8,6 +8,8 @@
 #ifndef PMD_CACHE_SLAB_H
 #define PMD_CACHE_SLAB_H
 
+#include <sys/uio.h>
+
 #include "cache/classes.h"
 
 struct block {
@@ -174,10 +176,13 @@ void *slab_block_of(const struct slice *s, const void *p);
  */
 bool slab_is_free(const struct slice *s, const void *p);
 
+enum { SLAB_RUNS_MAX = PAGES_PER_SLICE / 2 };
+
 /*
- * Takes the blocks on pages without a live block off the free list and gives the pages back. Nobody else may use the
- * slab meanwhile, but for pushing on its remote list. Returns bytes.
+ * Takes the blocks on pages without a live block off the free list, and stores those pages as ranges (at most
+ * SLAB_RUNS_MAX) for the caller to give back. Nobody else may use the slab until that is done, but for pushing on its
+ * remote list. Returns the number of ranges.
  */
-size_t slab_purge(struct slice *s);
+size_t slab_purge(struct slice *s, struct iovec *ranges);
 
 #endif

@@ -8,6 +8,7 @@
 #include "conf/options.h"
 #include "heap/arena.h"
 #include "os/os.h"
+#include "release/release.h"
 
 enum { HALF_REGION = SLICES_PER_REGION / 2 };
 
@@ -345,12 +346,12 @@ static struct slice *take_long(struct arena *a, size_t count, size_t align, bool
 
 		*zero = *zero && !(touched & mask);
 		r->spanning = i ? first->slices : NULL;
-		r->stamp = touched & mask; /* unused while active: holds what is to be cleared, without the lock */
+		r->to_clear = touched & mask;
 		update(a, r, mask, touched | mask);
 	}
 	lock_drop(&a->lock);
 	for (size_t i = 0; first && want_zero && i < regions; i++)
-		clear(first - i, ~(uint32_t)0, (first - i)->stamp);
+		clear(first - i, ~(uint32_t)0, (first - i)->to_clear);
 	*zero = *zero || want_zero;
 	return first ? begin(first, 0, count) : NULL;
 }
@@ -470,51 +471,84 @@ void arena_set_zero(struct slice *s, size_t regions)
  * --------------------------------------------------------------------------------------------------------
  */
 
-static size_t drop_slices(struct region *r, uint32_t mask, uint32_t *dropped)
-{
-	size_t bytes = 0;
+enum { PURGE_RANGES = RELEASE_RANGES, RUNS_MAX = SLICES_PER_REGION / 2 };
 
-	for (uint32_t left = mask; left;) {
-		size_t at = (size_t)__builtin_ctz(left), run = (size_t)__builtin_ctzll(~((uint64_t)left >> at));
-		uint32_t part_mask = mask_of(at, run);
+/* Slices that were taken out, in runs, until the kernel has answered for them all in one call. */
+struct purge {
+	size_t n;
+	struct iovec ranges[PURGE_RANGES];
+	struct region *regions[PURGE_RANGES];
+};
 
-		if (!os_drop(r->base + (at << SLICE_SHIFT), run << SLICE_SHIFT)) {
-			*dropped |= part_mask;
-			bytes += run << SLICE_SHIFT;
-		}
-		left &= ~part_mask;
-	}
-	return bytes;
-}
-
-size_t arena_purge(struct region *r, bool aged_only)
+/* Takes idle slices of R out: marked as used, they are nobody's. */
+static uint32_t begin_purge(struct region *r, bool aged_only)
 {
 	struct arena *a = atomic_load_explicit(&r->arena, memory_order_acquire);
-	uint32_t idle, target, dropped = 0;
-	size_t bytes;
+	uint32_t idle, target = 0;
 
 	if (!a || !(~get(&r->used) & get(&r->touched)))
 		return 0;
 	lock_take(&a->lock);
-	if (a->retired || r->state != REGION_ACTIVE || atomic_load_explicit(&r->arena, memory_order_relaxed) != a) {
-		lock_drop(&a->lock);
-		return 0;
+	if (!a->retired && r->state == REGION_ACTIVE && atomic_load_explicit(&r->arena, memory_order_relaxed) == a) {
+		idle = ~get(&r->used) & get(&r->touched);
+		target = aged_only ? idle & r->aged : idle;
+		r->aged = idle;
+		if (target)
+			update(a, r, get(&r->used) | target, get(&r->touched));
 	}
-	idle = ~get(&r->used) & get(&r->touched);
-	target = aged_only ? idle & r->aged : idle;
-	r->aged = idle;
-	if (target) /* marked as used, they are nobody's until the kernel has answered */
-		update(a, r, get(&r->used) | target, get(&r->touched));
 	lock_drop(&a->lock);
-	if (!target)
-		return 0;
-	bytes = drop_slices(r, target, &dropped);
+	return target;
+}
+
+static void add_runs(struct purge *p, struct region *r, uint32_t mask)
+{
+	while (mask) {
+		size_t at = (size_t)__builtin_ctz(mask), run = (size_t)__builtin_ctzll(~((uint64_t)mask >> at));
+
+		p->ranges[p->n] = (struct iovec){r->base + (at << SLICE_SHIFT), run << SLICE_SHIFT};
+		p->regions[p->n++] = r;
+		mask &= ~mask_of(at, run);
+	}
+}
+
+/* The kernel has answered for a run: it is free again, and clean if it was dropped. */
+static void end_purge(struct region *r, const struct iovec *range, bool dropped)
+{
+	struct arena *a = atomic_load_explicit(&r->arena, memory_order_acquire);
+	size_t first = (size_t)((char *)range->iov_base - r->base) >> SLICE_SHIFT;
+	uint32_t mask = mask_of(first, range->iov_len >> SLICE_SHIFT);
+
 	lock_take(&a->lock);
 	if (!a->retired) {
-		set(&r->touched, get(&r->touched) & ~dropped);
-		free_slices(a, r, target);
+		if (dropped)
+			set(&r->touched, get(&r->touched) & ~mask);
+		free_slices(a, r, mask);
 	}
 	lock_drop(&a->lock);
+}
+
+static size_t run_purge(struct purge *p)
+{
+	uint64_t refused[(PURGE_RANGES + 63) / 64] = {0};
+	size_t bytes = release_pages(p->ranges, p->n, refused);
+
+	for (size_t i = 0; i < p->n; i++)
+		end_purge(p->regions[i], &p->ranges[i], !(refused[i / 64] >> i % 64 & 1));
+	p->n = 0;
+	return bytes;
+}
+
+size_t arena_purge(struct heap *h, bool aged_only)
+{
+	size_t top = atomic_load_explicit(&h->top, memory_order_acquire), bytes = 0;
+	struct purge p = {.n = 0};
+
+	for (size_t i = 0; i < top; i++) {
+		add_runs(&p, heap_region(h, i), begin_purge(heap_region(h, i), aged_only));
+		if (p.n > PURGE_RANGES - RUNS_MAX)
+			bytes += run_purge(&p);
+	}
+	bytes += run_purge(&p);
 	COUNT_ADD(purged_bytes, bytes);
 	return bytes;
 }

@@ -59,10 +59,10 @@ bool arena_resize(struct slice *s, size_t count);
 void arena_set_zero(struct slice *s, size_t regions);
 
 /*
- * Gives back R's free slices that were touched; with AGED_ONLY those alone that were so at the last call too.
- * Returns bytes.
+ * Gives back H's free slices that were touched, in regions that are in use; with AGED_ONLY those alone that were so
+ * at the last such call too. Returns bytes.
  */
-size_t arena_purge(struct region *r, bool aged_only);
+size_t arena_purge(struct heap *h, bool aged_only);
 
 /* Free slices that were touched, over all arenas. */
 extern HIDDEN _Atomic size_t arena_dirty_slices;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reservation, growth and the pool of empty regions. Each heap's lock guards its pool; heaps_lock the adding of
- * heaps (it is taken with no heap's lock held).
+ * Reservation and growth. A heap's lock guards how far it has grown; heaps_lock the adding of heaps (it is taken with
+ * no heap's lock held).
  */
 #include <errno.h>
 
 #include "conf/options.h"
-#include "heap/heap.h"
+#include "heap/pool.h"
 #include "os/os.h"
 
 struct heap heap_first;
@@ -39,7 +39,6 @@ enum {
 	META_PAD = 11 << PAGE_SHIFT,
 	STEP_REGIONS_MAX = 32,   /* growth step: a quarter of what there is, at most 64 MiB */
 	CHUNK_BYTES = 256 << 10, /* the pool grows by this much */
-	BATCH_REGIONS = 128,     /* released in one round */
 };
 
 /* ---- The metadata pool ------------------------------------------------------------------------------------------- */
@@ -172,8 +171,7 @@ static size_t power_above(size_t n)
 	return n > 1 ? (size_t)1 << (64 - __builtin_clzl(n - 1)) : 1;
 }
 
-/* Adds a heap that can hold COUNT regions at an alignment of ALIGN regions. */
-static bool add_heap(size_t count, size_t align, int known)
+bool heap_add(size_t count, size_t align, int known)
 {
 	struct heap *h;
 	size_t least = power_above((count + align) * REGION_BYTES);
@@ -233,7 +231,7 @@ static bool commit_to(struct heap *h, size_t regions)
 	return true;
 }
 
-static bool grow(struct heap *h, size_t top)
+bool heap_grow(struct heap *h, size_t top)
 {
 	size_t step = min_size(max_size(h->committed / 4, 1), STEP_REGIONS_MAX);
 
@@ -257,111 +255,6 @@ static bool grow(struct heap *h, size_t top)
 	return true;
 }
 
-/*
- * ---- The pool of empty regions
- * ------------------------------------------------------------------------------------
- */
-
-static void set_available(struct heap *h, size_t i)
-{
-	h->available[i / 64] |= (uint64_t)1 << i % 64;
-	h->lowest = min_size(h->lowest, i);
-}
-
-static bool is_available(struct heap *h, size_t i)
-{
-	return h->available[i / 64] >> i % 64 & 1;
-}
-
-static void unlink_dirty(struct heap *h, struct region *r)
-{
-	*(r->prev ? &r->prev->next : &h->oldest) = r->next;
-	*(r->next ? &r->next->prev : &h->newest) = r->prev;
-	r->next = r->prev = NULL;
-	COUNT_SUB(dirty_regions, 1);
-}
-
-static void link_dirty(struct heap *h, struct region *r)
-{
-	r->next = NULL;
-	r->prev = h->newest;
-	*(h->newest ? &h->newest->next : &h->oldest) = r;
-	h->newest = r;
-	COUNT_ADD(dirty_regions, 1);
-}
-
-static void hand_out(struct heap *h, size_t first, size_t count, struct arena *arena)
-{
-	for (size_t i = first; i < first + count; i++) {
-		struct region *r = heap_region(h, i);
-
-		if (r->state == REGION_DIRTY)
-			unlink_dirty(h, r);
-		else if (r->state == REGION_CLEAN)
-			COUNT_SUB(clean_regions, 1);
-		CHECK_DEBUG(r->state != REGION_RELEASING && r->state != REGION_ACTIVE);
-		h->available[i / 64] &= ~((uint64_t)1 << i % 64);
-		atomic_store_explicit(&r->used, ~(uint32_t)0,
-				      memory_order_relaxed); /* until the arena says otherwise */
-		r->aged = 0;
-		r->spanning = NULL;
-		atomic_store_explicit(&r->arena, arena, memory_order_relaxed);
-		r->state = REGION_ACTIVE;
-	}
-}
-
-/* The first index at or after I whose bit differs from BIT... up to LIMIT. */
-static size_t skip(struct heap *h, size_t i, size_t limit, bool bit)
-{
-	while (i < limit) {
-		uint64_t word = (bit ? ~h->available[i / 64] : h->available[i / 64]) >> i % 64;
-
-		if (word)
-			return min_size(i + (size_t)__builtin_ctzll(word), limit);
-		i = (i / 64 + 1) * 64;
-	}
-	return limit;
-}
-
-/* The lowest run of COUNT available regions, aligned; it may reach above the top, into what was never touched. */
-static size_t find_run(struct heap *h, size_t count, size_t align)
-{
-	size_t top = h->top, i = skip(h, h->lowest, top, false);
-
-	h->lowest = i;
-	while (i < top) {
-		size_t end = skip(h, i, top, true), first = align_up(i, align);
-
-		if (first < end && (end - first >= count || end == top))
-			return first;
-		i = skip(h, end, top, false);
-	}
-	return align_up(top, align);
-}
-
-static struct region *take_from(struct heap *h, size_t count, size_t align, struct arena *arena)
-{
-	size_t first, top = h->top;
-
-	if (h->retired)
-		return NULL;
-	if (count == 1 && align == 1 && h->newest) {
-		first = region_index(h->newest);
-	} else {
-		first = find_run(h, count, align);
-		if (first + count > top && !grow(h, first + count))
-			return NULL;
-		/* An aligned run above the top leaves regions below it that are available from now on. */
-		for (size_t i = top; i < first; i++) {
-			heap_region(h, i)->state = REGION_CLEAN;
-			COUNT_ADD(clean_regions, 1);
-			set_available(h, i);
-		}
-	}
-	hand_out(h, first, count, arena);
-	return heap_region(h, first);
-}
-
 int heap_init(void)
 {
 	size_t bitmap;
@@ -375,163 +268,12 @@ int heap_init(void)
 	pool.at = (char *)heap_first.available + bitmap;
 	pool.end = (char *)heap_first.slices;
 	heaps[0] = &heap_first;
-	if (!grow(&heap_first, 1))
+	if (!heap_grow(&heap_first, 1))
 		return ENOMEM;
-	set_available(&heap_first, 0);
-	heap_region(&heap_first, 0)->state = REGION_CLEAN;
-	COUNT_ADD(clean_regions, 1);
+	pool_add_clean(&heap_first, 0);
 	if (heap_has_fast_path)
 		heap_first_slices = heap_first.slices;
 	return 0;
-}
-
-struct region *heap_take(size_t count, size_t align, struct arena *arena)
-{
-	for (int i = 0; i < HEAPS_MAX; i++) {
-		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
-		struct region *r;
-
-		if (!h && !add_heap(count, align, i))
-			return NULL;
-		h = atomic_load_explicit(&heaps[i], memory_order_acquire);
-		lock_take(&h->lock);
-		r = take_from(h, count, align, arena);
-		lock_drop(&h->lock);
-		if (r)
-			return r;
-	}
-	return NULL;
-}
-
-bool heap_take_after(struct region *r, size_t count, struct arena *arena)
-{
-	struct heap *h = r->heap;
-	size_t first = region_index(r) + 1;
-	bool ok;
-
-	lock_take(&h->lock);
-	ok = !h->retired && first + count <= h->region_count;
-	for (size_t i = first; ok && i < first + count && i < h->top; i++)
-		ok = is_available(h, i);
-	if (ok && first + count > h->top)
-		ok = grow(h, first + count);
-	if (ok)
-		hand_out(h, first, count, arena);
-	lock_drop(&h->lock);
-	return ok;
-}
-
-void heap_put(struct region *r, size_t count)
-{
-	struct heap *h = r->heap;
-	size_t first = region_index(r);
-	uint32_t now = atomic_load_explicit(&heap_tick, memory_order_relaxed);
-
-	lock_take(&h->lock);
-	for (size_t i = first; i < first + count && !h->retired; i++) {
-		r = heap_region(h, i);
-		atomic_store_explicit(&r->arena, NULL, memory_order_relaxed);
-		atomic_store_explicit(&r->used, 0, memory_order_relaxed);
-		r->stamp = now;
-		r->state = REGION_DIRTY; /* even where every slice was purged: its page table is still there */
-		link_dirty(h, r);
-		set_available(h, i);
-	}
-	lock_drop(&h->lock);
-}
-
-/*
- * ---- Release
- * ------------------------------------------------------------------------------------------------------
- */
-
-/* Takes at most BATCH_REGIONS dirty regions out of the pool: from here on they are nobody's. */
-static size_t begin_release(struct heap *h, uint32_t until, struct region **batch)
-{
-	size_t n = 0;
-
-	lock_take(&h->lock);
-	while (n < BATCH_REGIONS && !h->retired && h->oldest && (int32_t)(until - h->oldest->stamp) >= 0) {
-		struct region *r = h->oldest;
-		size_t i = region_index(r);
-
-		unlink_dirty(h, r);
-		h->available[i / 64] &= ~((uint64_t)1 << i % 64);
-		r->state = REGION_RELEASING;
-		batch[n++] = r;
-	}
-	lock_drop(&h->lock);
-	return n;
-}
-
-static void sort_by_address(struct region **batch, size_t n)
-{
-	for (size_t i = 1; i < n; i++) {
-		struct region *r = batch[i];
-		size_t at = i;
-
-		for (; at && batch[at - 1]->base > r->base; at--)
-			batch[at] = batch[at - 1];
-		batch[at] = r;
-	}
-}
-
-/*
- * The kernel has answered for the COUNT regions from R on: they are available again, as clean or, if it refused, as
- * dirty.
- */
-static void end_release(struct heap *h, struct region *r, size_t count, bool dropped)
-{
-	size_t first = region_index(r);
-
-	lock_take(&h->lock);
-	for (size_t i = first; i < first + count && !h->retired; i++) {
-		r = heap_region(h, i);
-		if (dropped) {
-			atomic_store_explicit(&r->touched, 0, memory_order_relaxed);
-			r->state = REGION_CLEAN;
-			COUNT_ADD(clean_regions, 1);
-		} else {
-			r->stamp = atomic_load_explicit(&heap_tick, memory_order_relaxed);
-			r->state = REGION_DIRTY;
-			link_dirty(h, r);
-		}
-		set_available(h, i);
-	}
-	lock_drop(&h->lock);
-}
-
-size_t heap_release(struct heap *h, uint32_t until)
-{
-	struct region *batch[BATCH_REGIONS];
-	size_t n, released = 0;
-	bool refused = false;
-
-	while (!refused && (n = begin_release(h, until, batch))) {
-		sort_by_address(batch, n);
-		for (size_t i = 0, run; i < n; i += run) {
-			bool dropped;
-
-			for (run = 1; i + run < n && batch[i + run]->base == batch[i]->base + run * REGION_BYTES;)
-				run++;
-			dropped = !os_drop(batch[i]->base, run * REGION_BYTES);
-			COUNT_ADD(release_calls, 1);
-			if (dropped) {
-				/*
-				 * Free slices' descriptors are all zero but for leftovers nobody reads: their page
-				 * goes too.
-				 */
-				os_drop(batch[i]->slices, run * PAGE_BYTES);
-				COUNT_ADD(releases, run);
-				released += run;
-			} else {
-				COUNT_ADD(release_failures, 1);
-				refused = true;
-			}
-			end_release(h, batch[i], run, dropped);
-		}
-	}
-	return released * REGION_BYTES;
 }
 
 /*
@@ -539,14 +281,22 @@ size_t heap_release(struct heap *h, uint32_t until)
  * ---------------------------------------------------------------------------------------------------------
  */
 
+static void retire(struct heap *h)
+{
+	COUNT_SUB(dirty_regions, h->dirty.count + h->lazy.count);
+	h->retired = true;
+	lock_reset(&h->lock);
+}
+
 void heap_after_fork(void)
 {
 	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++) {
-		if (!lock_held(&heaps[i]->lock))
-			continue;
-		heaps[i]->retired = true;
-		lock_reset(&heaps[i]->lock);
+		if (lock_held(&heaps[i]->lock))
+			retire(heaps[i]);
+		else if (!heaps[i]->retired)
+			pool_after_fork(heaps[i]);
 	}
+	atomic_store_explicit(&heap_counters.releasing_regions, 0, memory_order_relaxed);
 	if (lock_held(&heaps_lock))
 		lock_reset(&heaps_lock);
 	if (lock_held(&pool.lock)) {

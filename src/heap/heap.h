@@ -12,11 +12,11 @@
  *
  * State of a region, and who may change it:
  *   UNTOUCHED, CLEAN, DIRTY   available; the heap's lock. CLEAN and UNTOUCHED read as zero
- *   RELEASING                 nobody's: the kernel is asked to drop it; the releasing thread's to change, under the lock
+ *   RELEASING                 nobody's: the kernel is asked about it; only its answer makes it available again
  *   ACTIVE                    an arena's, under that arena's lock
  *
- * Invariant: a region is handed out only from an available state, and os_drop is called only on RELEASING regions,
- * so a release never meets live data, however late it comes.
+ * Invariant: a region is handed out only from an available state, and the kernel is asked to drop only RELEASING
+ * regions, so a release never meets live data, however late it comes.
  */
 #ifndef PMD_HEAP_HEAP_H
 #define PMD_HEAP_HEAP_H
@@ -35,16 +35,26 @@ struct region {
 	struct heap *heap;
 	struct arena *_Atomic arena; /* of an ACTIVE region */
 	struct slice *spanning;      /* the large block that covers the first slice and began in an earlier region */
-	struct region *next, *prev;  /* DIRTY: the heap's list, oldest first. ACTIVE: the arena's list by free slices */
+	struct region *next, *prev;  /* DIRTY, RELEASING: a list of the heap. ACTIVE: the arena's list by free slices */
 	struct region *run_next, *run_prev; /* ACTIVE: the arena's list by longest free run */
 	_Atomic uint32_t
 		used; /* bit per slice: handed out (or being purged); the arena's lock, read without by statistics */
 	_Atomic uint32_t touched; /* bit per slice: may hold other than zero; the arena's lock */
 	uint32_t aged;            /* bit per slice: was free and touched at the last tick */
-	uint32_t stamp;           /* DIRTY: the tick in which it emptied */
+	uint32_t to_clear;        /* bit per slice: the arena's, while it hands the region out */
 	_Atomic uint8_t state;
+	bool lazy;                 /* DIRTY: in the heap's list `lazy` */
+	bool lost;                 /* RELEASING: may not be mapped any more */
 	uint8_t free_bin, run_bin; /* ACTIVE: which lists it is in, 0 none */
 } __attribute__((aligned(CACHE_LINE)));
+
+/* Regions, oldest first. */
+struct region_list {
+	struct region *oldest, *newest;
+	size_t count;
+};
+
+enum { DEMAND_TICKS = 4 }; /* in a decay time */
 
 struct heap {
 	char *base; /* constant from here ... */
@@ -62,7 +72,12 @@ struct heap {
 	size_t slices_high; /* offset of the end of writable descriptors */
 	size_t lowest;      /* no region below is available */
 	char *mapping;
-	struct region *oldest, *newest; /* DIRTY regions */
+	struct region_list dirty;        /* DIRTY regions, in the order in which they emptied */
+	struct region_list lazy;         /* those of them that the kernel may empty by itself (MADV_FREE) */
+	struct region_list releasing;    /* RELEASING regions */
+	size_t lost;                     /* of those */
+	size_t active, peak;             /* ACTIVE regions, and the most of them since the last tick */
+	size_t demand[DEMAND_TICKS - 1]; /* the peaks of the ticks before */
 };
 
 enum { HEAPS_MAX = 64 };
@@ -72,8 +87,8 @@ extern HIDDEN struct heap *_Atomic heaps[HEAPS_MAX]; /* filled from 0 on, never 
 
 /* Counters for statistics; relaxed. */
 struct heap_counters {
-	_Atomic size_t dirty_regions, clean_regions, releases, release_calls, release_failures, purged_bytes,
-		moved_bytes;
+	_Atomic size_t dirty_regions, clean_regions, releasing_regions;                            /* now */
+	_Atomic size_t emptied, releases, release_failures, lazy_bytes, purged_bytes, moved_bytes; /* ever */
 };
 extern HIDDEN struct heap_counters heap_counters;
 
@@ -95,8 +110,20 @@ bool heap_take_after(struct region *r, size_t count, struct arena *arena);
 /* Takes back COUNT adjacent regions that hold nothing. */
 void heap_put(struct region *r, size_t count);
 
-/* Releases dirty regions that emptied at tick UNTIL or before. Returns the bytes given back. */
-size_t heap_release(struct heap *h, uint32_t until);
+/* Every quarter of the decay time: a tick has passed for the record of how many regions were needed. */
+void heap_pass_tick(struct heap *h);
+
+/* How many DIRTY regions there are beyond what was needed lately. */
+size_t heap_surplus(struct heap *h);
+
+/*
+ * Gives back up to LIMIT DIRTY regions, the oldest first. With LATER some answers may come with release_reap(), and
+ * the caller is the one thread that calls it. Returns the bytes given back, or, with LATER, handed to the kernel.
+ */
+size_t heap_release(struct heap *h, size_t limit, bool later);
+
+/* Lets the kernel take the contents of DIRTY regions instead of swapping them out. */
+void heap_make_lazy(struct heap *h);
 
 /* Memory for caches and arenas: zeroed, never given back. NULL when there is none. */
 void *meta_alloc(size_t bytes);

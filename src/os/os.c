@@ -2,6 +2,7 @@
 /* The kernel interface for Linux. Owns no state; may be called from any thread at any time. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -64,14 +65,53 @@ int os_unmap(void *p, size_t bytes)
 	return call(SYS_munmap, (long)p, (long)bytes, 0, 0, 0);
 }
 
+enum { TRIES = 8 };
+
+static bool worth_another_try(int error)
+{
+	return error == EAGAIN || error == EINTR;
+}
+
+int os_advise(void *p, size_t bytes, int advice)
+{
+	int error = EAGAIN;
+
+	for (int i = 0; i < TRIES && worth_another_try(error); i++)
+		error = call(SYS_madvise, (long)p, (long)bytes, advice, 0, 0);
+	return error;
+}
+
+/* The kernel's PIDFD_SELF_THREAD_GROUP (6.14): this process, without a descriptor. */
+#define PIDFD_OF_SELF (-10001)
+
+static size_t ranges_within(const struct iovec *ranges, size_t count, size_t bytes)
+{
+	size_t n = 0;
+
+	while (n < count && ranges[n].iov_len <= bytes)
+		bytes -= ranges[n++].iov_len;
+	return n;
+}
+
+int os_advise_ranges(const struct iovec *ranges, size_t count, int advice, size_t *done)
+{
+	long result = -EAGAIN;
+
+	for (int i = 0; i < TRIES && worth_another_try((int)-result); i++)
+		result = os_syscall(SYS_process_madvise, PIDFD_OF_SELF, (long)ranges, (long)count, advice, 0, 0);
+	*done = result > 0 ? ranges_within(ranges, count, (size_t)result) : 0;
+	return result < 0 ? (int)-result : 0;
+}
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* since Linux 5.18 */
+#endif
+
 int os_drop(void *p, size_t bytes)
 {
-	int error;
+	int error = os_advise(p, bytes, MADV_DONTNEED);
 
-	do
-		error = call(SYS_madvise, (long)p, (long)bytes, MADV_DONTNEED, 0, 0);
-	while (error == EAGAIN || error == EINTR);
-	return error;
+	return error == EINVAL ? os_advise(p, bytes, MADV_DONTNEED_LOCKED) : error;
 }
 
 int os_move(void *from, void *to, size_t bytes)
@@ -83,6 +123,11 @@ int os_move(void *from, void *to, size_t bytes)
 int os_remap(void *p, size_t bytes)
 {
 	return map(p, bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_NORESERVE, NULL);
+}
+
+int os_resident(void *p, size_t bytes, unsigned char *out)
+{
+	return call(SYS_mincore, (long)p, (long)bytes, (long)out, 0, 0);
 }
 
 int os_advise_huge(void *p, size_t bytes, enum os_huge huge)
@@ -116,6 +161,16 @@ int os_copy_fd(int fd)
 	return copy < 0 ? -1 : (int)copy;
 }
 
+int os_thread_number(void)
+{
+	return (int)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+bool os_forget_descriptors(void)
+{
+	return !call(SYS_close_range, 0, (long)UINT32_MAX, CLOSE_RANGE_UNSHARE, 0, 0);
+}
+
 int os_write(int fd, const char *buf, size_t len)
 {
 	while (len) {
@@ -139,6 +194,30 @@ uint64_t os_now_ms(void)
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	errno = saved;
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+uint64_t os_now_us(void)
+{
+	struct timespec t = {0};
+
+	call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0, 0);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+size_t os_page_table_bytes(void)
+{
+	static const char name[] = "\nVmPTE:";
+	char buf[2048];
+	size_t n = os_read_file("/proc/self/status", buf, sizeof buf), at = 0, len = 0;
+	int64_t kb;
+
+	while (at < n && __builtin_memcmp(buf + at, name, min_size(sizeof name - 1, n - at)))
+		at++;
+	for (at += sizeof name - 1; at < n && (buf[at] == ' ' || buf[at] == '\t'); at++)
+		;
+	while (at + len < n && buf[at + len] >= '0' && buf[at + len] <= '9')
+		len++;
+	return at < n && text_parse_number(buf + at, len, &kb) ? (size_t)kb << 10 : 0;
 }
 
 size_t os_read_file(const char *path, char *buf, size_t len)

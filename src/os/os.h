@@ -6,6 +6,8 @@
 #ifndef PMD_OS_OS_H
 #define PMD_OS_OS_H
 
+#include <sys/uio.h>
+
 #include "base/base.h"
 #include "base/text.h"
 
@@ -23,8 +25,20 @@ int os_commit(void *p, size_t bytes);
 
 int os_unmap(void *p, size_t bytes);
 
-/* Drops the pages of P[0..BYTES), and their page tables where whole PMDs are covered (MADV_PT_RECLAIM). On success the
- * range reads as zero; on failure nothing may be assumed of it, and its contents may be partly gone. */
+/* madvise(2). What is interrupted is tried again, but not without end. */
+int os_advise(void *p, size_t bytes, int advice);
+
+/*
+ * process_madvise(2) on this process: advises the COUNT ranges in turn until one is refused. *done is how many were
+ * not; the errno value is that of the next one. ENOSYS or EBADF where the kernel cannot do it.
+ */
+int os_advise_ranges(const struct iovec *ranges, size_t count, int advice, size_t *done);
+
+/*
+ * Drops the pages of P[0..BYTES), locked ones too, and, on kernels that do, their page tables where whole PMDs are
+ * covered. On success the range reads as zero; on failure nothing may be assumed of it, and its contents may be
+ * partly gone.
+ */
 int os_drop(void *p, size_t bytes);
 
 /*
@@ -32,6 +46,9 @@ int os_drop(void *p, size_t bytes);
  * EINVAL on kernels before 5.7. On failure TO may be unmapped.
  */
 int os_move(void *from, void *to, size_t bytes);
+
+/* mincore(2): a byte per page. ENOMEM when part of the range is not mapped. */
+int os_resident(void *p, size_t bytes, unsigned char *out);
 
 /* Puts fresh zeroed memory over P[0..BYTES), whatever is mapped there. */
 int os_remap(void *p, size_t bytes);
@@ -53,6 +70,12 @@ int os_write(int fd, const char *buf, size_t len);
 /* Milliseconds that only increase; no system call where the vDSO serves. */
 uint64_t os_now_ms(void);
 
+/* Microseconds that only increase. */
+uint64_t os_now_us(void);
+
+/* Bytes of page tables of this process (VmPTE); 0 when /proc cannot tell. */
+size_t os_page_table_bytes(void);
+
 /* Reads at most LEN - 1 bytes of the file PATH, terminates them; returns their number, 0 on any failure. */
 size_t os_read_file(const char *path, char *buf, size_t len);
 
@@ -70,6 +93,15 @@ bool os_address_space_limited(void);
  * its stack (the STACK_BYTES at STACK). RUN may use no thread-local variable and no C library function.
  */
 int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive);
+
+/* The kernel's number of the calling thread. */
+int os_thread_number(void);
+
+/*
+ * Gives the calling thread a descriptor table of its own, an empty one: what it opens the program cannot see, and it
+ * keeps nothing of the program's open. False where the kernel cannot do it (before Linux 5.9).
+ */
+bool os_forget_descriptors(void);
 
 /* Identifies the calling thread as long as it lives: the address of its thread control block. Never odd. */
 static inline uintptr_t os_thread_id(void)

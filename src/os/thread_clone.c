@@ -3,7 +3,7 @@
  * Threads without the C library: pthread_create would allocate and take the loader's locks, and it may not be called
  * from everywhere that free() is. The thread has a thread control block of its own that holds only what compiled
  * code reads (the pointer to itself and the stack protector's canary), so the creator may end before it. All signals
- * are blocked.
+ * are blocked. The working directory is not shared: setns(2) refuses mount namespaces to processes that share it.
  */
 #include <errno.h>
 #include <sched.h>
@@ -23,7 +23,7 @@ struct control_block {
 
 static int start(void (*run)(void), uintptr_t top, struct control_block *tcb, _Atomic uint32_t *alive)
 {
-	long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+	long flags = CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
 		     CLONE_CHILD_CLEARTID;
 	long result;
 	register _Atomic uint32_t *r10 __asm__("r10") = alive;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads for sanitizer builds, whose run time must know of each: pthreads take the place of os/thread_clone.c. */
 #include <pthread.h>
+#include <signal.h>
 
 #include "os/os.h"
 
@@ -14,7 +15,10 @@ static struct start pending; /* one thread at a time: the caller starts none whi
 static void *enter(void *arg)
 {
 	struct start s = *(struct start *)arg;
+	sigset_t all;
 
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	s.run();
 	*s.alive = 0;
 	return NULL;

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Empty regions: handing them out, taking them back, and releasing them. The heap's lock guards lists and bitmap; it
+ * is not held while the kernel is asked.
+ */
+#include "heap/pool.h"
+#include "os/os.h"
+#include "release/release.h"
+
+enum { BATCH_REGIONS = RELEASE_RANGES };
+
+/*
+ * ---- Lists and bitmap
+ * ---------------------------------------------------------------------------------------------
+ */
+
+static void set_available(struct heap *h, size_t i)
+{
+	h->available[i / 64] |= (uint64_t)1 << i % 64;
+	h->lowest = min_size(h->lowest, i);
+}
+
+static void clear_available(struct heap *h, size_t i)
+{
+	h->available[i / 64] &= ~((uint64_t)1 << i % 64);
+}
+
+static bool is_available(struct heap *h, size_t i)
+{
+	return h->available[i / 64] >> i % 64 & 1;
+}
+
+static void list_remove(struct region_list *list, struct region *r)
+{
+	*(r->prev ? &r->prev->next : &list->oldest) = r->next;
+	*(r->next ? &r->next->prev : &list->newest) = r->prev;
+	r->next = r->prev = NULL;
+	list->count--;
+}
+
+static void list_add(struct region_list *list, struct region *r)
+{
+	r->next = NULL;
+	r->prev = list->newest;
+	*(list->newest ? &list->newest->next : &list->oldest) = r;
+	list->newest = r;
+	list->count++;
+}
+
+static void unlink_dirty(struct heap *h, struct region *r)
+{
+	list_remove(r->lazy ? &h->lazy : &h->dirty, r);
+	COUNT_SUB(dirty_regions, 1);
+}
+
+static void make_dirty(struct heap *h, struct region *r, bool lazy)
+{
+	r->state = REGION_DIRTY;
+	r->lazy = lazy;
+	list_add(lazy ? &h->lazy : &h->dirty, r);
+	COUNT_ADD(dirty_regions, 1);
+	set_available(h, region_index(r));
+}
+
+static void make_clean(struct heap *h, struct region *r)
+{
+	r->state = REGION_CLEAN;
+	COUNT_ADD(clean_regions, 1);
+	set_available(h, region_index(r));
+}
+
+void pool_add_clean(struct heap *h, size_t i)
+{
+	make_clean(h, heap_region(h, i));
+}
+
+/*
+ * ---- Handing out and taking back
+ * ----------------------------------------------------------------------------------
+ */
+
+static void hand_out(struct heap *h, size_t first, size_t count, struct arena *arena)
+{
+	for (size_t i = first; i < first + count; i++) {
+		struct region *r = heap_region(h, i);
+
+		CHECK_DEBUG(r->state != REGION_RELEASING && r->state != REGION_ACTIVE);
+		if (r->state == REGION_DIRTY)
+			unlink_dirty(h, r);
+		else if (r->state == REGION_CLEAN)
+			COUNT_SUB(clean_regions, 1);
+		clear_available(h, i);
+		atomic_store_explicit(&r->used, ~(uint32_t)0,
+				      memory_order_relaxed); /* until the arena says otherwise */
+		r->aged = 0;
+		r->spanning = NULL;
+		atomic_store_explicit(&r->arena, arena, memory_order_relaxed);
+		r->state = REGION_ACTIVE;
+	}
+	h->active += count;
+	h->peak = max_size(h->peak, h->active);
+}
+
+/* The first index at or after I whose bit differs from BIT... up to LIMIT. */
+static size_t skip(struct heap *h, size_t i, size_t limit, bool bit)
+{
+	while (i < limit) {
+		uint64_t word = (bit ? ~h->available[i / 64] : h->available[i / 64]) >> i % 64;
+
+		if (word)
+			return min_size(i + (size_t)__builtin_ctzll(word), limit);
+		i = (i / 64 + 1) * 64;
+	}
+	return limit;
+}
+
+/* The lowest run of COUNT available regions, aligned; it may reach above the top, into what was never touched. */
+static size_t find_run(struct heap *h, size_t count, size_t align)
+{
+	size_t top = h->top, i = skip(h, h->lowest, top, false);
+
+	h->lowest = i;
+	while (i < top) {
+		size_t end = skip(h, i, top, true), first = align_up(i, align);
+
+		if (first < end && (end - first >= count || end == top))
+			return first;
+		i = skip(h, end, top, false);
+	}
+	return align_up(top, align);
+}
+
+static struct region *take_from(struct heap *h, size_t count, size_t align, struct arena *arena)
+{
+	struct region *last = h->dirty.newest ? h->dirty.newest : h->lazy.newest;
+	size_t first, top = h->top;
+
+	if (h->retired)
+		return NULL;
+	if (count == 1 && align == 1 && last) {
+		first = region_index(last);
+	} else {
+		first = find_run(h, count, align);
+		if (first + count > top && !heap_grow(h, first + count))
+			return NULL;
+		/* An aligned run above the top leaves regions below it that are available from now on. */
+		for (size_t i = top; i < first; i++)
+			pool_add_clean(h, i);
+	}
+	hand_out(h, first, count, arena);
+	return heap_region(h, first);
+}
+
+struct region *heap_take(size_t count, size_t align, struct arena *arena)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		struct region *r;
+
+		if (!h && !heap_add(count, align, i))
+			return NULL;
+		h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		lock_take(&h->lock);
+		r = take_from(h, count, align, arena);
+		lock_drop(&h->lock);
+		if (r)
+			return r;
+	}
+	return NULL;
+}
+
+bool heap_take_after(struct region *r, size_t count, struct arena *arena)
+{
+	struct heap *h = r->heap;
+	size_t first = region_index(r) + 1;
+	bool ok;
+
+	lock_take(&h->lock);
+	ok = !h->retired && first + count <= h->region_count;
+	for (size_t i = first; ok && i < first + count && i < h->top; i++)
+		ok = is_available(h, i);
+	if (ok && first + count > h->top)
+		ok = heap_grow(h, first + count);
+	if (ok)
+		hand_out(h, first, count, arena);
+	lock_drop(&h->lock);
+	return ok;
+}
+
+void heap_put(struct region *r, size_t count)
+{
+	struct heap *h = r->heap;
+	size_t first = region_index(r);
+
+	lock_take(&h->lock);
+	for (size_t i = first; i < first + count && !h->retired; i++) {
+		r = heap_region(h, i);
+		atomic_store_explicit(&r->arena, NULL, memory_order_relaxed);
+		atomic_store_explicit(&r->used, 0, memory_order_relaxed);
+		/* Dirty even where every slice was purged: its page table is still there. */
+		make_dirty(h, r, false);
+		h->active--;
+	}
+	COUNT_ADD(emptied, count);
+	lock_drop(&h->lock);
+}
+
+/*
+ * ---- Demand
+ * -------------------------------------------------------------------------------------------------------
+ *
+ * The most regions that were in use at once during the last decay time are likely to be needed again. What is free
+ * beyond that was not needed for as long, whichever regions it is made of.
+ */
+
+void heap_pass_tick(struct heap *h)
+{
+	lock_take(&h->lock);
+	for (int i = DEMAND_TICKS - 2; i > 0; i--)
+		h->demand[i] = h->demand[i - 1];
+	h->demand[0] = h->peak;
+	h->peak = h->active;
+	lock_drop(&h->lock);
+}
+
+size_t heap_surplus(struct heap *h)
+{
+	size_t needed, have, dirty;
+
+	lock_take(&h->lock);
+	needed = h->peak;
+	for (int i = 0; i < DEMAND_TICKS - 1; i++)
+		needed = max_size(needed, h->demand[i]);
+	dirty = h->retired ? 0 : h->dirty.count + h->lazy.count;
+	have = h->active + dirty;
+	lock_drop(&h->lock);
+	return have > needed ? min_size(have - needed, dirty) : 0;
+}
+
+/*
+ * ---- Release
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* Takes up to LIMIT regions, the oldest first, out of the pool: from here on they are nobody's. */
+static size_t take_out(struct heap *h, size_t limit, bool lazy_too, struct region **batch)
+{
+	size_t n = 0;
+
+	lock_take(&h->lock);
+	while (n < limit && !h->retired) {
+		struct region *r = lazy_too && h->lazy.oldest ? h->lazy.oldest : h->dirty.oldest;
+
+		if (!r)
+			break;
+		unlink_dirty(h, r);
+		clear_available(h, region_index(r));
+		r->state = REGION_RELEASING;
+		list_add(&h->releasing, r);
+		batch[n++] = r;
+	}
+	COUNT_ADD(releasing_regions, n);
+	lock_drop(&h->lock);
+	return n;
+}
+
+static void sort_by_address(struct region **batch, size_t n)
+{
+	for (size_t i = 1; i < n; i++) {
+		struct region *r = batch[i];
+		size_t at = i;
+
+		for (; at && batch[at - 1]->base > r->base; at--)
+			batch[at] = batch[at - 1];
+		batch[at] = r;
+	}
+}
+
+static struct region *region_at(void *base)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		size_t offset = h ? (size_t)((char *)base - h->base) : 0;
+
+		CHECK_DEBUG(h);
+		if (offset >> REGION_SHIFT < h->region_count)
+			return heap_region(h, offset >> REGION_SHIFT);
+	}
+	return NULL;
+}
+
+/* What the kernel's answer makes of a region. The lock is held. */
+static void settle(struct heap *h, struct region *r, int error)
+{
+	if (error == RELEASE_LOST) {
+		h->lost += !r->lost;
+		r->lost = true;
+		return;
+	}
+	h->lost -= r->lost;
+	r->lost = false;
+	list_remove(&h->releasing, r);
+	COUNT_SUB(releasing_regions, 1);
+	if (error) {
+		make_dirty(h, r, false);
+		return;
+	}
+	atomic_store_explicit(&r->touched, 0, memory_order_relaxed);
+	make_clean(h, r);
+}
+
+/* The kernel has answered: the regions are available again, as clean or, if it refused, as dirty. */
+static void end_release(void *arg, void *base, size_t bytes, int error)
+{
+	struct region *r = region_at(base);
+	struct heap *h = r->heap;
+	size_t *released = arg, count = bytes >> REGION_SHIFT;
+
+	lock_take(&h->lock);
+	for (size_t i = 0; i < count && !h->retired; i++)
+		settle(h, r - i, error);
+	lock_drop(&h->lock);
+	if (error) {
+		COUNT_ADD(release_failures, 1);
+		return;
+	}
+	COUNT_ADD(releases, count);
+	if (released)
+		*released += bytes;
+}
+
+/* Adjacent regions become one range; of each the page of descriptors goes too: free slices' hold nothing. */
+static void release_batch(struct region **batch, size_t n, size_t *released, bool later)
+{
+	struct iovec ranges[BATCH_REGIONS], pages[BATCH_REGIONS];
+	struct release_request q = {.ranges = ranges, .pages = pages, .answer = end_release, .arg = released};
+	size_t longest = release_run_regions();
+
+	for (size_t i = 0, run; i < n; i += run) {
+		for (run = 1; run < longest && i + run < n;)
+			if (batch[i + run]->base != batch[i]->base + run * REGION_BYTES)
+				break;
+			else
+				run++;
+		ranges[q.n++] = (struct iovec){batch[i]->base, run * REGION_BYTES};
+		pages[q.n_pages++] = (struct iovec){batch[i]->slices, run * PAGE_BYTES};
+	}
+	release_regions(&q, later);
+}
+
+/* Tries to map anew what an earlier release has lost. */
+static void recover(struct heap *h)
+{
+	struct region *r = NULL;
+
+	if (!h->lost)
+		return;
+	lock_take(&h->lock);
+	for (r = h->releasing.oldest; r && !r->lost; r = r->next)
+		;
+	lock_drop(&h->lock);
+	if (r && release_recover(r->base, REGION_BYTES))
+		end_release(NULL, r->base, REGION_BYTES, 0);
+}
+
+size_t heap_release(struct heap *h, size_t limit, bool later)
+{
+	struct region *batch[BATCH_REGIONS];
+	size_t n, released = 0, given = 0;
+
+	recover(h);
+	while (given < limit && (n = take_out(h, min_size(limit - given, BATCH_REGIONS), true, batch))) {
+		sort_by_address(batch, n);
+		release_batch(batch, n, later ? NULL : &released, later);
+		given += n;
+	}
+	return later ? given * REGION_BYTES : released;
+}
+
+/*
+ * The mark is made while a region is nobody's, as a release is: a mark that came late would let the kernel take live
+ * data.
+ */
+void heap_make_lazy(struct heap *h)
+{
+	struct region *batch[BATCH_REGIONS];
+	struct iovec ranges[BATCH_REGIONS];
+	size_t n;
+
+	while ((n = take_out(h, BATCH_REGIONS, false, batch))) {
+		for (size_t i = 0; i < n; i++)
+			ranges[i] = (struct iovec){batch[i]->base, REGION_BYTES};
+		COUNT_ADD(lazy_bytes, release_lazily(ranges, n));
+		lock_take(&h->lock);
+		for (size_t i = 0; i < n && !h->retired; i++) {
+			list_remove(&h->releasing, batch[i]);
+			make_dirty(h, batch[i], true);
+		}
+		lock_drop(&h->lock);
+		COUNT_SUB(releasing_regions, n);
+	}
+}
+
+void pool_after_fork(struct heap *h)
+{
+	struct region *r, *next;
+
+	for (r = h->releasing.oldest; r; r = next) {
+		next = r->next;
+		if (r->lost)
+			continue;
+		list_remove(&h->releasing, r);
+		make_dirty(h, r, false);
+	}
+}

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Triggers, cgroup files and the sleep. Raw system calls only: the thread has no thread-local variables.
+ *
+ * Waking: `woken` holds the truth; whoever sets it from 0 sends WAKE_SIGNAL, which is blocked in the thread and makes its
+ * signalfd readable. A signal that comes late makes pressure_wait look once more and sleep on. The signal goes to a
+ * thread number, so the thread may not end, and its number not become another's, while somebody is about to send:
+ * pressure_close waits for `wakers`, within reason, as one of them may have been killed.
+ */
+#include "os/pressure.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "base/text.h"
+#include "os/os.h"
+#include "os/syscall.h"
+
+/* One that no program uses: a signalfd would also take those that the program blocked to wait for them. */
+#ifdef SIGSTKFLT
+#define WAKE_SIGNAL SIGSTKFLT
+#else
+#define WAKE_SIGNAL SIGURG
+#endif
+
+enum {
+	STALL_PERCENT = 7,     /* so much of the time somebody waited for memory: as in the triggers below */
+	STALL_MS = 1000,       /* shorter samples say little */
+	AVAILABLE_SHARE = 8,   /* the machine is short when less than 1/8 of its memory is available */
+	LIMIT_SHARE = 16,      /* a cgroup is close to its limit within 1/16 of it */
+	EVENTS_QUIET_MS = 500, /* how often memory.events is looked at */
+	CLOSE_TRIES = 1000,
+	FILE_BYTES = 2048, /* what is looked for in memory.stat stands in its first KiB */
+};
+
+/* Windows below two seconds need CAP_SYS_RESOURCE; in kernels before 6.5, triggers do at all. */
+static const char trigger_fast[] = "some 70000 1000000", trigger_slow[] = "some 150000 2000000";
+
+const char *pressure_root = "";
+
+static uint64_t now_ms(void)
+{
+	struct timespec t = {0};
+
+	os_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0, 0, 0);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* --- files ------------------------------------------------------------------------------------------------------ */
+
+static void put_path(struct text *t, char *buf, size_t room, const char *path)
+{
+	text_init(t, buf, room);
+	text_put(t, pressure_root);
+	text_put(t, path);
+}
+
+/* NAME in the cgroup that is the first LEN bytes of dir. False when the path is too long. */
+static bool put_group_path(const struct pressure *p, size_t len, const char *name, char *buf, size_t room)
+{
+	struct text t;
+
+	text_init(&t, buf, room);
+	text_put_n(&t, p->dir, len);
+	text_put(&t, "/");
+	text_put(&t, name);
+	return t.len + 1 < t.room;
+}
+
+static int open_file(const char *path, int flags)
+{
+	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0, 0, 0);
+
+	return fd < 0 ? -1 : (int)fd;
+}
+
+static void close_file(int *fd)
+{
+	if (*fd >= 0)
+		os_syscall(SYS_close, *fd, 0, 0, 0, 0, 0);
+	*fd = -1;
+}
+
+static bool exists(const char *path)
+{
+	return !os_syscall(SYS_faccessat, AT_FDCWD, (long)path, 0, 0, 0, 0);
+}
+
+static size_t read_root_file(const char *path, char *buf, size_t len)
+{
+	char full[PRESSURE_PATH];
+	struct text t;
+
+	put_path(&t, full, sizeof full, path);
+	return os_read_file(full, buf, len);
+}
+
+static size_t read_group_file(const struct pressure *p, size_t len, const char *name, char *buf, size_t room)
+{
+	char path[PRESSURE_PATH + 64];
+
+	buf[0] = 0;
+	return len && put_group_path(p, len, name, path, sizeof path) ? os_read_file(path, buf, room) : 0;
+}
+
+static bool starts_with(const char *s, const char *start)
+{
+	while (*start && *s == *start)
+		s++, start++;
+	return !*start;
+}
+
+/* What follows KEY at the start of a line of TEXT; NULL when there is no such line. */
+static const char *value_of(const char *text, const char *key)
+{
+	for (const char *line = text; *line; line++) {
+		if (starts_with(line, key))
+			return line + text_length(key);
+		while (*line && *line != '\n')
+			line++;
+		if (!*line)
+			break;
+	}
+	return NULL;
+}
+
+static uint64_t number_at(const char *s)
+{
+	uint64_t n = 0;
+
+	while (*s == ' ')
+		s++;
+	for (; *s >= '0' && *s <= '9'; s++)
+		n = n * 10 + (uint64_t)(*s - '0');
+	return n;
+}
+
+/* 0 when there is no line KEY. */
+static uint64_t number_of(const char *text, const char *key)
+{
+	const char *value = value_of(text, key);
+
+	return value ? number_at(value) : 0;
+}
+
+/* --- cgroups ---------------------------------------------------------------------------------------------------- */
+
+/* The length of the cgroup around the one that is the first LEN bytes of dir; 0: that was the root. */
+static size_t parent(const struct pressure *p, size_t len)
+{
+	if (len <= p->root_len)
+		return 0;
+	while (len > p->root_len && p->dir[len - 1] != '/')
+		len--;
+	return len > p->root_len ? len - 1 : p->root_len;
+}
+
+/* A limit's file; UINT64_MAX: there is no limit. */
+static uint64_t limit_in(const struct pressure *p, size_t len, const char *name)
+{
+	char buf[32];
+
+	if (!read_group_file(p, len, name, buf, sizeof buf) || buf[0] < '0' || buf[0] > '9')
+		return UINT64_MAX;
+	return number_at(buf);
+}
+
+static uint64_t limit_of(const struct pressure *p, size_t len)
+{
+	uint64_t high = limit_in(p, len, "memory.high"), max = limit_in(p, len, "memory.max");
+
+	return high < max ? high : max;
+}
+
+static size_t nearest_limit(const struct pressure *p)
+{
+	size_t len = p->dir_len;
+
+	while (len && limit_of(p, len) == UINT64_MAX)
+		len = parent(p, len);
+	return len;
+}
+
+static bool near_limit_at(const struct pressure *p, size_t len)
+{
+	char buf[FILE_BYTES];
+	uint64_t limit = limit_of(p, len), used, cached;
+
+	if (limit == UINT64_MAX || !read_group_file(p, len, "memory.current", buf, sizeof buf))
+		return false;
+	limit -= limit / LIMIT_SHARE;
+	used = number_at(buf);
+	if (used < limit)
+		return false;
+	read_group_file(p, len, "memory.stat", buf, sizeof buf);
+	cached = number_of(buf, "inactive_file ");
+	return used - (cached < used ? cached : used) >= limit;
+}
+
+static bool near_limit(const struct pressure *p)
+{
+	for (size_t len = p->dir_len; len; len = parent(p, len))
+		if (near_limit_at(p, len))
+			return true;
+	return false;
+}
+
+/* Where version 2 is mounted: alone, or beside version 1. */
+static bool find_mount(struct text *t, char *buf, size_t room)
+{
+	static const char places[][32] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+		size_t len;
+
+		put_path(t, buf, room, places[i]);
+		len = t->len;
+		text_put(t, "/cgroup.controllers");
+		if (exists(buf)) {
+			t->len = len;
+			buf[len] = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Where the cgroup's directory is not below the mount, as in a container that sees its host's names or was entered from
+ * outside, the mount's root is the nearest cgroup around that can be seen.
+ */
+static void locate(char *dir, size_t room, size_t *dir_len, size_t *root_len)
+{
+	char buf[FILE_BYTES];
+	const char *path, *end;
+	struct text t;
+
+	*dir_len = *root_len = 0;
+	read_root_file("/proc/self/cgroup", buf, sizeof buf);
+	path = value_of(buf, "0::");
+	if (!path || !find_mount(&t, dir, room))
+		return;
+	*dir_len = *root_len = t.len;
+	for (end = path; *end && *end != '\n';)
+		end++;
+	if (end - path < 2 || !*end || starts_with(path, "/.."))
+		return;
+	text_put_n(&t, path, (size_t)(end - path));
+	if (t.len + 1 < t.room && exists(dir))
+		*dir_len = t.len;
+	else
+		dir[*root_len] = 0;
+}
+
+/* The machine's root cgroup is the machine. The root of a cgroup namespace is a cgroup as others. */
+static bool is_machine(const struct pressure *p)
+{
+	char path[PRESSURE_PATH + 64];
+
+	return !p->dir_len || !put_group_path(p, p->dir_len, "cgroup.events", path, sizeof path) || !exists(path);
+}
+
+/* --- what is listened to ---------------------------------------------------------------------------------------- */
+
+static int open_trigger(const char *path)
+{
+	int fd = open_file(path, O_RDWR | O_NONBLOCK);
+
+	if (fd >= 0 && os_syscall(SYS_write, fd, (long)trigger_fast, sizeof trigger_fast, 0, 0, 0) < 0 &&
+	    os_syscall(SYS_write, fd, (long)trigger_slow, sizeof trigger_slow, 0, 0, 0) < 0)
+		close_file(&fd);
+	return fd;
+}
+
+/* Reads the counters, which also makes the next change of them known. False when they did not grow. */
+static bool events_grew(struct pressure *p)
+{
+	char buf[512];
+	long n = os_syscall(SYS_pread64, p->events, (long)buf, sizeof buf - 1, 0, 0, 0);
+	uint64_t before = p->events_seen;
+
+	if (n < 0) {
+		close_file(&p->events);
+		return false;
+	}
+	buf[n] = 0;
+	p->events_seen = number_of(buf, "high ") + number_of(buf, "max ") + number_of(buf, "oom ");
+	return p->events_seen > before;
+}
+
+static void open_events(struct pressure *p)
+{
+	char path[PRESSURE_PATH + 64];
+
+	p->limit_len = nearest_limit(p);
+	p->events_seen = p->events_from_ms = 0;
+	if (!p->limit_len || !put_group_path(p, p->limit_len, "memory.events", path, sizeof path))
+		return;
+	p->events = open_file(path, O_RDONLY);
+	if (p->events >= 0)
+		events_grew(p);
+}
+
+static void open_group(struct pressure *p)
+{
+	char path[PRESSURE_PATH + 64];
+
+	p->group_stall = (struct pressure_stall){0};
+	if (!is_machine(p) && put_group_path(p, p->dir_len, "memory.pressure", path, sizeof path))
+		p->group = open_trigger(path);
+	open_events(p);
+}
+
+static int open_wake(void)
+{
+	uint64_t set = (uint64_t)1 << (WAKE_SIGNAL - 1);
+	long fd = os_syscall(SYS_signalfd4, -1, (long)&set, sizeof set, SFD_CLOEXEC | SFD_NONBLOCK, 0, 0);
+
+	return fd < 0 ? -1 : (int)fd;
+}
+
+void pressure_open(struct pressure *p, bool listen)
+{
+	char path[PRESSURE_PATH];
+	struct text t;
+
+	p->group = p->machine = p->events = p->wake = -1;
+	p->dir_len = p->root_len = p->limit_len = 0;
+	if (!listen)
+		return;
+	p->wake = open_wake();
+	if (p->wake >= 0)
+		atomic_store(&p->tid, (uint32_t)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
+	locate(p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
+	open_group(p);
+	put_path(&t, path, sizeof path, "/proc/pressure/memory");
+	p->machine = open_trigger(path);
+	p->machine_stall = (struct pressure_stall){0};
+}
+
+bool pressure_has_source(const struct pressure *p)
+{
+	return p->group >= 0 || p->machine >= 0 || p->events >= 0 || p->dir_len;
+}
+
+/* From now on the futex wakes. */
+static void close_wake(struct pressure *p)
+{
+	atomic_store(&p->tid, 0);
+	for (int tries = 0; tries < CLOSE_TRIES && atomic_load(&p->wakers); tries++)
+		os_yield();
+	close_file(&p->wake);
+}
+
+void pressure_close(struct pressure *p)
+{
+	close_wake(p);
+	close_file(&p->group);
+	close_file(&p->machine);
+	close_file(&p->events);
+}
+
+void pressure_after_fork(struct pressure *p)
+{
+	atomic_store(&p->tid, 0);
+	atomic_store(&p->wakers, 0);
+	atomic_store(&p->woken, 0);
+}
+
+/* --- is it short? ----------------------------------------------------------------------------------------------- */
+
+static bool machine_is_short(void)
+{
+	char buf[512];
+	uint64_t total, available;
+
+	read_root_file("/proc/meminfo", buf, sizeof buf);
+	total = number_of(buf, "MemTotal:");
+	available = number_of(buf, "MemAvailable:");
+	return total && available < total / AVAILABLE_SHARE;
+}
+
+/* TEXT: a PSI file. Whether somebody waited for memory too long since the last sample, if that is old enough to say. */
+static bool stalled(struct pressure_stall *last, const char *text)
+{
+	const char *s = value_of(text, "some ");
+	struct pressure_stall before = *last;
+	uint64_t now = now_ms();
+
+	while (s && *s && *s != '\n' && !starts_with(s, "total="))
+		s++;
+	if (!s || *s != 't' || now - before.at_ms < STALL_MS)
+		return false;
+	*last = (struct pressure_stall){number_at(s + text_length("total=")), now};
+	return before.at_ms && last->total_us > before.total_us &&
+	       (last->total_us - before.total_us) / ((now - before.at_ms) * 10) >= STALL_PERCENT;
+}
+
+static bool stalled_without_trigger(struct pressure *p)
+{
+	char buf[512];
+	bool is_short = false;
+
+	if (p->group < 0 && !is_machine(p) && read_group_file(p, p->dir_len, "memory.pressure", buf, sizeof buf))
+		is_short = stalled(&p->group_stall, buf);
+	if (p->machine < 0 && read_root_file("/proc/pressure/memory", buf, sizeof buf))
+		is_short |= stalled(&p->machine_stall, buf) && machine_is_short();
+	return is_short;
+}
+
+static bool same_dir(const struct pressure *p, const char *dir, size_t len)
+{
+	if (len != p->dir_len)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (dir[i] != p->dir[i])
+			return false;
+	return true;
+}
+
+/* The process may have been moved, and limits may have come and gone. */
+static void follow(struct pressure *p)
+{
+	char dir[PRESSURE_PATH];
+	size_t dir_len, root_len;
+
+	locate(dir, sizeof dir, &dir_len, &root_len);
+	if (!same_dir(p, dir, dir_len)) {
+		close_file(&p->group);
+		close_file(&p->events);
+		for (size_t i = 0; i < dir_len; i++)
+			p->dir[i] = dir[i];
+		p->dir_len = dir_len;
+		p->root_len = root_len;
+		open_group(p);
+	} else if (p->limit_len != nearest_limit(p)) {
+		close_file(&p->events);
+		open_events(p);
+	}
+}
+
+bool pressure_check(struct pressure *p)
+{
+	follow(p);
+	return near_limit(p) | stalled_without_trigger(p);
+}
+
+bool pressure_swap_present(const struct pressure *p)
+{
+	struct sysinfo info = {0};
+
+	if (os_syscall(SYS_sysinfo, (long)&info, 0, 0, 0, 0, 0) || !info.totalswap)
+		return false;
+	for (size_t len = p->dir_len; len; len = parent(p, len))
+		if (!limit_in(p, len, "memory.swap.max"))
+			return false;
+	return true;
+}
+
+/* --- the sleep -------------------------------------------------------------------------------------------------- */
+
+enum { AT_WAKE, AT_GROUP, AT_MACHINE, AT_EVENTS, AT_EXTRA, PLACES };
+
+static void sleep_on_futex(struct pressure *p, int64_t ms)
+{
+	if (p->wake >= 0)
+		close_wake(p);
+	if (ms)
+		os_wait(&p->woken, 0, ms);
+}
+
+/* Answers false, with nothing in FDS, when it cannot be polled. */
+static bool poll_all(struct pollfd *fds, int64_t ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+	long n;
+
+	do /* the kernel leaves in T what remains */
+		n = os_syscall(SYS_ppoll, (long)fds, PLACES, ms < 0 ? 0 : (long)&t, 0, 0, 0);
+	while (n == -EINTR);
+	return n >= 0;
+}
+
+/* One that is broken, as its cgroup is gone, would be ready for ever. */
+static bool trigger_fired(int *fd, short got)
+{
+	if (got & (POLLERR | POLLNVAL))
+		close_file(fd);
+	return !(got & (POLLERR | POLLNVAL)) && got & POLLPRI;
+}
+
+/* cgroup files answer POLLERR along with POLLPRI, and always so when the cgroup is gone: reading tells which it is. */
+static bool events_fired(struct pressure *p, short got, uint64_t now)
+{
+	if (!got)
+		return false;
+	if (got & POLLNVAL) {
+		close_file(&p->events);
+		return false;
+	}
+	p->events_from_ms = now + EVENTS_QUIET_MS;
+	return events_grew(p) && near_limit_at(p, p->limit_len);
+}
+
+static void drain_wake(struct pressure *p)
+{
+	struct signalfd_siginfo info;
+
+	while (os_syscall(SYS_read, p->wake, (long)&info, sizeof info, 0, 0, 0) == sizeof info)
+		;
+}
+
+/* Sleeps once, for at most MS. */
+static unsigned wait_once(struct pressure *p, int extra_fd, int64_t ms, uint64_t now)
+{
+	bool quiet = now < p->events_from_ms;
+	struct pollfd fds[PLACES] = {
+		[AT_WAKE] = {.fd = p->wake, .events = POLLIN},
+		[AT_GROUP] = {.fd = p->group, .events = POLLPRI},
+		[AT_MACHINE] = {.fd = p->machine, .events = POLLPRI},
+		[AT_EVENTS] = {.fd = quiet ? -1 : p->events, .events = POLLPRI},
+		[AT_EXTRA] = {.fd = extra_fd, .events = POLLIN},
+	};
+	unsigned got = 0;
+
+	if (p->wake < 0) {
+		sleep_on_futex(p, ms);
+		ms = 0;
+	}
+	if (!poll_all(fds, ms)) {
+		if (p->wake >= 0)
+			sleep_on_futex(p, ms);
+		return 0;
+	}
+	if (fds[AT_WAKE].revents & POLLIN)
+		drain_wake(p);
+	else if (fds[AT_WAKE].revents)
+		close_wake(p);
+	if (fds[AT_EXTRA].revents)
+		got |= WAIT_EXTRA;
+	if (trigger_fired(&p->group, fds[AT_GROUP].revents))
+		got |= WAIT_PRESSURE;
+	if (trigger_fired(&p->machine, fds[AT_MACHINE].revents) && machine_is_short())
+		got |= WAIT_PRESSURE;
+	if (events_fired(p, fds[AT_EVENTS].revents, now_ms()))
+		got |= WAIT_PRESSURE;
+	return got;
+}
+
+/* How long to sleep at NOW: until END, or until memory.events may be looked at again. */
+static int64_t sleep_ms(const struct pressure *p, uint64_t now, uint64_t end)
+{
+	if (p->events >= 0 && now < p->events_from_ms && p->events_from_ms < end)
+		end = p->events_from_ms;
+	if (end == UINT64_MAX)
+		return -1;
+	return end > now ? (int64_t)(end - now) : 0;
+}
+
+unsigned pressure_wait(struct pressure *p, int extra_fd, int64_t ms)
+{
+	uint64_t now = now_ms(), end = ms < 0 ? UINT64_MAX : now + (uint64_t)ms;
+
+	for (;;) {
+		bool woken = atomic_exchange(&p->woken, 0);
+		unsigned got = wait_once(p, extra_fd, woken ? 0 : sleep_ms(p, now, end), now);
+
+		if (atomic_exchange(&p->woken, 0) || woken)
+			got |= WAIT_WOKEN;
+		now = now_ms();
+		if (got || now >= end)
+			return got;
+	}
+}
+
+void pressure_wake(struct pressure *p)
+{
+	uint32_t tid;
+
+	if (atomic_exchange(&p->woken, 1))
+		return;
+	atomic_fetch_add(&p->wakers, 1);
+	tid = atomic_load(&p->tid);
+	if (!tid)
+		os_wake(&p->woken);
+	else if (os_syscall(SYS_tgkill, os_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0), tid, WAKE_SIGNAL, 0, 0, 0))
+		atomic_store(&p->woken, 0); /* a vfork child, say: the next waker shall try again */
+	atomic_fetch_sub(&p->wakers, 1);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * IORING_OP_MADVISE: kernel workers do what the caller does not wait for. One ring, made and used by the one thread
+ * that gives memory back; without liburing at build time every call here says that it cannot be had.
+ */
+#ifndef PMD_RELEASE_URING_H
+#define PMD_RELEASE_URING_H
+
+#include "release/release.h"
+
+/* Sets the ring up, if that was not done. 0 or an errno value. */
+int uring_open(void);
+
+/*
+ * Hands over up to N ranges. Returns how many; for them ANSWER is called by uring_reap. The others are the caller's
+ * to give back in another way.
+ */
+size_t uring_submit(const struct iovec *ranges, size_t n, release_answer *answer, void *arg);
+
+void uring_reap(bool finish);
+int uring_fd(void);
+void uring_close(void);
+
+/* In a forked child: the ring is the parent's. */
+void uring_after_fork(void);
+
+#endif
