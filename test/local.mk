@@ -26,6 +26,7 @@ COMPILED_TESTS = \
 	test/t_mlock \
 	test/t_options \
 	test/t_overcommit \
+	test/t_pressure_wait \
 	test/t_random \
 	test/t_random_threads \
 	test/t_realloc \
@@ -100,6 +101,8 @@ test_t_options_LDADD = $(LINK_LIBRARY)
 test_t_options_LDFLAGS = $(LINK_IN_PLACE)
 test_t_overcommit_LDADD = $(LINK_LIBRARY)
 test_t_overcommit_LDFLAGS = $(LINK_IN_PLACE)
+# An inner part: from the objects in which its names can be seen.
+test_t_pressure_wait_LDADD = libpmdalloc-parts.a $(LIBURING)
 test_t_random_LDADD = $(LINK_LIBRARY)
 test_t_random_LDFLAGS = $(LINK_IN_PLACE)
 test_t_random_threads_LDADD = $(LINK_LIBRARY)

@@ -227,6 +227,7 @@ static bool find_mount(struct text *t, char *buf, size_t room)
 			return true;
 		}
 	}
+	buf[0] = 0;
 	return false;
 }
 
@@ -241,6 +242,7 @@ static void locate(char *dir, size_t room, size_t *dir_len, size_t *root_len)
 	struct text t;
 
 	*dir_len = *root_len = 0;
+	dir[0] = 0;
 	read_root_file("/proc/self/cgroup", buf, sizeof buf);
 	path = value_of(buf, "0::");
 	if (!path || !find_mount(&t, dir, room))
@@ -331,6 +333,7 @@ void pressure_open(struct pressure *p, bool listen)
 
 	p->group = p->machine = p->events = p->wake = -1;
 	p->dir_len = p->root_len = p->limit_len = 0;
+	p->listening = listen;
 	if (!listen)
 		return;
 	p->wake = open_wake();
@@ -433,7 +436,7 @@ static void follow(struct pressure *p)
 	if (!same_dir(p, dir, dir_len)) {
 		close_file(&p->group);
 		close_file(&p->events);
-		for (size_t i = 0; i < dir_len; i++)
+		for (size_t i = 0; i <= dir_len; i++)
 			p->dir[i] = dir[i];
 		p->dir_len = dir_len;
 		p->root_len = root_len;
@@ -446,8 +449,13 @@ static void follow(struct pressure *p)
 
 bool pressure_check(struct pressure *p)
 {
+	bool stalls;
+
+	if (!p->listening)
+		return false;
 	follow(p);
-	return near_limit(p) | stalled_without_trigger(p);
+	stalls = stalled_without_trigger(p); /* to be sampled each time */
+	return stalls || near_limit(p);
 }
 
 bool pressure_swap_present(const struct pressure *p)

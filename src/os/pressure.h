@@ -32,6 +32,7 @@ struct pressure {
 	int machine; /* trigger on the machine */
 	int events;  /* memory.events */
 	int wake;    /* signalfd; -1: woken through the futex WOKEN */
+	bool listening;
 
 	_Atomic uint32_t woken;  /* 1: pressure_wait shall return */
 	_Atomic uint32_t tid;    /* whom to send the signal; 0: nobody, the futex is enough */
