@@ -4,7 +4,7 @@ pmdinclude_HEADERS = include/pmdalloc/pmdalloc.h
 
 lib_LTLIBRARIES = libpmdalloc.la
 
-PMD_SOURCES = \
+PMD_CORE_SOURCES = \
 	src/base/base.h src/base/text.h src/base/text.c \
 	src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
 	src/os/pressure.h src/os/pressure.c \
@@ -17,10 +17,11 @@ PMD_SOURCES = \
 	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \
 	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c
 if SANITIZED
-PMD_SOURCES += src/os/thread_pthread.c
+PMD_CORE_SOURCES += src/os/thread_pthread.c
 else
-PMD_SOURCES += src/os/thread_clone.c
+PMD_CORE_SOURCES += src/os/thread_clone.c
 endif
+PMD_SOURCES = $(PMD_CORE_SOURCES)
 PMD_CPPFLAGS_LIB = $(AM_CPPFLAGS)
 PMD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fexceptions -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
 	-fno-builtin-free -ffunction-sections

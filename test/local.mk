@@ -42,12 +42,21 @@ if !SANITIZED
 COMPILED_TESTS += test/t_static_archive test/t_static_cxx test/t_static_object
 endif
 
-SHELL_TESTS = test/self.sh test/symbols.sh test/valgrind.sh
+# With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
+INJECTED_TESTS = \
+	test/t_release_race
+check_LIBRARIES = libpmdinject.a
+libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES)
+libpmdinject_a_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT
+libpmdinject_a_CFLAGS = $(PMD_CFLAGS)
+INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-check_PROGRAMS += $(COMPILED_TESTS) test/buggy
-TESTS += $(SHELL_TESTS) $(COMPILED_TESTS)
+SHELL_TESTS = test/self.sh test/self_inject.sh test/symbols.sh test/valgrind.sh
+
+check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy
+TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
-	test/api.h test/block.h test/check.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
+	test/api.h test/block.h test/check.h test/inject.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
 
 if OVERRIDE
 AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;
@@ -111,6 +120,9 @@ test_t_realloc_LDADD = $(LINK_LIBRARY)
 test_t_realloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_release_LDADD = $(LINK_LIBRARY)
 test_t_release_LDFLAGS = $(LINK_IN_PLACE)
+test_t_release_race_SOURCES = test/t_release_race.c test/inject.c
+test_t_release_race_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_release_race_LDADD = libpmdinject.a
 test_t_seccomp_LDADD = $(LINK_LIBRARY)
 test_t_seccomp_LDFLAGS = $(LINK_IN_PLACE)
 test_t_sparse_LDADD = $(LINK_LIBRARY)
@@ -140,4 +152,8 @@ test_buggy_CFLAGS = $(AM_CFLAGS) -g -O0 -fno-builtin
 check-fork: test/t_fork$(EXEEXT)
 	FORKS=10000 CHECK_SLOWER=4 test/t_fork
 
-.PHONY: check-fork
+# 10^8 calls for each way of releasing; in a build with --enable-sanitizer=thread as well.
+check-race: test/t_release_race$(EXEEXT)
+	OPS=100000000 CHECK_SCALE=1 CHECK_SLOWER=1000 test/t_release_race
+
+.PHONY: check-fork check-race

@@ -2,11 +2,18 @@
 /*
  * System calls without the C library: they leave errno alone, cannot be interposed, and work before the program's
  * relocations and constructors. Each returns what the kernel returns: a value, or a negated errno.
+ *
+ * With PMD_INJECT, in the build for tests that make calls fail, every call asks inject_syscall() first.
  */
 #ifndef PMD_OS_SYSCALL_H
 #define PMD_OS_SYSCALL_H
 
+#include <stdbool.h>
 #include <sys/syscall.h>
+
+#ifdef PMD_INJECT
+#define os_syscall os_syscall_kernel
+#endif
 
 #ifdef __x86_64__
 
@@ -39,6 +46,31 @@ static inline long os_syscall(long nr, long a, long b, long c, long d, long e, l
 	errno = saved;
 	return result;
 }
+
+#endif
+
+#ifdef PMD_INJECT
+
+#undef os_syscall
+
+/* The test's: whether *RESULT is the answer, and the kernel is not to be asked. */
+bool inject_syscall(long nr, const long args[6], long *result);
+
+static inline long os_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	const long args[] = {a, b, c, d, e, f};
+	long result;
+
+	return inject_syscall(nr, args, &result) ? result : os_syscall_kernel(nr, a, b, c, d, e, f);
+}
+
+/* The same for a call NR that is made elsewhere: by inline assembly, by a library, by the vDSO. */
+bool inject_elsewhere(long nr, long *result);
+#define os_inject(nr, result) inject_elsewhere(nr, result)
+
+#else
+
+#define os_inject(nr, result) ((void)(result), false)
 
 #endif
 

@@ -25,10 +25,12 @@ static int start(void (*run)(void), uintptr_t top, struct control_block *tcb, _A
 {
 	long flags = CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
 		     CLONE_CHILD_CLEARTID;
-	long result;
+	long result = 0;
 	register _Atomic uint32_t *r10 __asm__("r10") = alive;
 	register void *r8 __asm__("r8") = tcb;
 
+	if (os_inject(SYS_clone, &result))
+		return (int)-result;
 	/* The child comes back on an empty stack: it calls RUN from a register and ends without returning. */
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"

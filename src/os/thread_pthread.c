@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "os/os.h"
+#include "os/syscall.h"
 
 struct start {
 	void (*run)(void);
@@ -27,9 +28,12 @@ static void *enter(void *arg)
 int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
 {
 	pthread_t thread;
+	long result = 0;
 	int error;
 
 	(void)stack, (void)stack_bytes;
+	if (os_inject(SYS_clone, &result))
+		return (int)-result;
 	*alive = 1;
 	pending = (struct start){run, alive};
 	error = pthread_create(&thread, NULL, enter, &pending);

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the library asks before each system call. Its background thread has no thread-local storage and a small stack:
+ * nothing here uses the C library on the way of a call, nor locks that a fork could leave taken.
+ *
+ * Rules are only ever added, so that a call which looks at one while others are set does no harm: [oldest, newest) are
+ * in force.
+ */
+#include "inject.h"
+#include "check.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "os/syscall.h"
+
+enum {
+	RULES = 8192,
+	NRS = 512,
+	LATE_CALLS = 4096,
+	SLICE_MS = 2, /* waits look at the clock so often */
+	REGION = 2 << 20,
+};
+
+struct entry {
+	struct inject_rule rule;
+	_Atomic size_t met, hits;
+};
+
+static struct entry entries[RULES];
+static _Atomic size_t oldest, newest;
+static _Atomic size_t calls[NRS];
+static _Atomic uint64_t random_state, ahead_ms;
+
+static uint64_t draw(void)
+{
+	uint64_t z = atomic_fetch_add_explicit(&random_state, 0x9e3779b97f4a7c15, memory_order_relaxed);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+static long kernel(long nr, const long args[6])
+{
+	return os_syscall_kernel(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+}
+
+static uint64_t real_us(void)
+{
+	struct timespec t = {0, 0};
+
+	os_syscall_kernel(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0, 0, 0);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void sleep_us(uint64_t us)
+{
+	struct timespec t = {(time_t)(us / 1000000), (long)(us % 1000000 * 1000)};
+
+	os_syscall_kernel(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, (long)&t, 0, 0, 0);
+}
+
+static void delay(unsigned most_us)
+{
+	uint64_t us = most_us ? draw() % (most_us + 1) : 0;
+
+	if (us)
+		sleep_us(us);
+}
+
+/* ---- The clock --------------------------------------------------------------------------------------------------- */
+
+static uint64_t now_ms(void)
+{
+	return real_us() / 1000 + atomic_load(&ahead_ms);
+}
+
+void inject_advance_ms(uint64_t ms)
+{
+	atomic_fetch_add(&ahead_ms, ms);
+}
+
+/* A wait whose time limit is argument number LIMIT: in slices, as the clock may jump. */
+static long wait_in_slices(long nr, const long args[6], int limit, long timed_out)
+{
+	const struct timespec *t = (const struct timespec *)args[limit];
+	uint64_t now = now_ms(), end = now + (uint64_t)t->tv_sec * 1000 + (uint64_t)t->tv_nsec / 1000000;
+
+	for (;;) {
+		uint64_t ms = end <= now ? 0 : end - now < SLICE_MS ? end - now : SLICE_MS;
+		struct timespec slice = {0, (long)ms * 1000000};
+		long changed[6], result;
+
+		memcpy(changed, args, sizeof changed);
+		changed[limit] = (long)&slice;
+		result = kernel(nr, changed);
+		now = now_ms();
+		if (result != timed_out || now >= end)
+			return result;
+	}
+}
+
+static bool is_timed(long nr, const long args[6])
+{
+	if (nr == SYS_ppoll)
+		return args[2];
+	return nr == SYS_futex && (args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && args[3];
+}
+
+static long ask(long nr, const long args[6])
+{
+	if (!is_timed(nr, args))
+		return kernel(nr, args);
+	return nr == SYS_ppoll ? wait_in_slices(nr, args, 2, 0) : wait_in_slices(nr, args, 3, -ETIMEDOUT);
+}
+
+/* ---- Calls that are put off -------------------------------------------------------------------------------------- */
+
+static struct {
+	_Atomic bool taken; /* guards the rest */
+	size_t count;
+	long process; /* whose thread it is: a forked child has none */
+	struct late {
+		long nr, args[6];
+		uint64_t due_us;
+	} calls[LATE_CALLS];
+} late;
+
+static void late_lock(void)
+{
+	while (atomic_exchange_explicit(&late.taken, true, memory_order_acquire))
+		os_syscall_kernel(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+static void late_unlock(void)
+{
+	atomic_store_explicit(&late.taken, false, memory_order_release);
+}
+
+static bool put_off(long nr, const long args[6], unsigned us)
+{
+	bool ok;
+
+	if (late.process != os_syscall_kernel(SYS_getpid, 0, 0, 0, 0, 0, 0))
+		return false;
+	late_lock();
+	ok = late.count < LATE_CALLS;
+	if (ok) {
+		late.calls[late.count] = (struct late){.nr = nr, .due_us = real_us() + us};
+		memcpy(late.calls[late.count++].args, args, sizeof late.calls[0].args);
+	}
+	late_unlock();
+	return ok;
+}
+
+static bool make_late_call(void)
+{
+	uint64_t now = real_us();
+	struct late call = {.nr = -1};
+
+	late_lock();
+	for (size_t i = 0; i < late.count && call.nr < 0; i++)
+		if (late.calls[i].due_us <= now) {
+			call = late.calls[i];
+			late.calls[i] = late.calls[--late.count];
+		}
+	late_unlock();
+	if (call.nr >= 0)
+		kernel(call.nr, call.args);
+	return call.nr >= 0;
+}
+
+static void *make_late_calls(void *unused)
+{
+	for (;;)
+		if (!make_late_call())
+			sleep_us(50);
+	return unused;
+}
+
+static void start_late_thread(void)
+{
+	long process = os_syscall_kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	pthread_t thread;
+
+	if (late.process == process)
+		return;
+	late.process = process;
+	CHECK(pthread_create(&thread, NULL, make_late_calls, NULL) == 0);
+	CHECK(pthread_detach(thread) == 0);
+}
+
+void inject_settle(void)
+{
+	bool done;
+
+	do {
+		sleep_us(1000);
+		late_lock();
+		done = !late.count;
+		late_unlock();
+	} while (!done);
+	sleep_us(10000); /* the last may be under way */
+}
+
+/* Answers as if the call had been made. */
+static long answer_late(long nr, const long args[6], unsigned us)
+{
+	const struct iovec *ranges = (const struct iovec *)args[1];
+	long bytes = 0;
+
+	if (nr == SYS_mmap)
+		return put_off(nr, args, us) ? args[0] : kernel(nr, args);
+	if (nr != SYS_process_madvise)
+		return put_off(nr, args, us) ? 0 : kernel(nr, args);
+	for (long i = 0; i < args[2]; i++) {
+		const long one[6] = {(long)ranges[i].iov_base, (long)ranges[i].iov_len, args[3]};
+
+		if (!put_off(SYS_madvise, one, us))
+			kernel(SYS_madvise, one);
+		bytes += (long)ranges[i].iov_len;
+	}
+	return bytes;
+}
+
+/* ---- Rules ------------------------------------------------------------------------------------------------------- */
+
+size_t inject_add(struct inject_rule rule)
+{
+	size_t n = atomic_load(&newest);
+
+	CHECK(n < RULES);
+	if (rule.action == INJECT_LATE)
+		start_late_thread();
+	entries[n].rule = rule;
+	atomic_store(&newest, n + 1);
+	return n;
+}
+
+void inject_clear(void)
+{
+	atomic_store(&oldest, atomic_load(&newest));
+}
+
+void inject_seed(uint64_t seed)
+{
+	atomic_store(&random_state, seed);
+}
+
+size_t inject_met(size_t rule)
+{
+	return atomic_load(&entries[rule].met);
+}
+
+size_t inject_hits(size_t rule)
+{
+	return atomic_load(&entries[rule].hits);
+}
+
+size_t inject_calls(long nr)
+{
+	return atomic_load(&calls[nr]);
+}
+
+bool inject_is_release(const long args[6])
+{
+	const struct iovec *ranges;
+
+	if (!args || args[1] < 0)
+		return false;
+	if (args[0] && args[0] % REGION == 0 && args[1] % REGION == 0)
+		return args[1] > 0;
+	ranges = (const struct iovec *)args[1]; /* process_madvise: args[0] is a descriptor */
+	return args[0] > -20000 && args[0] < 4096 && args[2] > 0 && (uintptr_t)ranges[0].iov_base % REGION == 0 &&
+	       ranges[0].iov_len % REGION == 0;
+}
+
+static bool applies(struct entry *e, long nr, const long args[6])
+{
+	const struct inject_rule *r = &e->rule;
+	size_t number;
+
+	if (r->nr != nr || (r->match && !r->match(args)))
+		return false;
+	number = atomic_fetch_add_explicit(&e->met, 1, memory_order_relaxed) + 1;
+	if (number < r->first || (r->last && number > r->last))
+		return false;
+	if (r->every && (number - r->first) % r->every)
+		return false;
+	if (r->chance && draw() % 65536 >= r->chance)
+		return false;
+	atomic_fetch_add_explicit(&e->hits, 1, memory_order_relaxed);
+	return true;
+}
+
+/* The rule for this call, if there is one. */
+static const struct inject_rule *find(long nr, const long args[6])
+{
+	size_t end = atomic_load(&newest);
+
+	if (nr >= 0 && nr < NRS)
+		atomic_fetch_add_explicit(&calls[nr], 1, memory_order_relaxed);
+	for (size_t i = atomic_load(&oldest); i < end; i++)
+		if (applies(&entries[i], nr, args))
+			return &entries[i].rule;
+	return NULL;
+}
+
+static long ask_short(long nr, const long args[6])
+{
+	const struct iovec *ranges = (const struct iovec *)args[1];
+	struct iovec half = {ranges[0].iov_base, ranges[0].iov_len / 2 & ~(size_t)4095};
+	long changed[6];
+
+	memcpy(changed, args, sizeof changed);
+	changed[2] = args[2] > 1 ? args[2] / 2 : 1;
+	if (args[2] == 1)
+		changed[1] = (long)&half;
+	return kernel(nr, changed);
+}
+
+static long act(const struct inject_rule *rule, long nr, const long args[6])
+{
+	switch (rule->action) {
+	case INJECT_FAIL:
+		return -rule->error;
+	case INJECT_SHORT:
+		return nr == SYS_process_madvise ? ask_short(nr, args) : ask(nr, args);
+	case INJECT_LATE:
+		return answer_late(nr, args, rule->late_us);
+	default:
+		return ask(nr, args);
+	}
+}
+
+bool inject_syscall(long nr, const long args[6], long *result)
+{
+	const struct inject_rule *rule = find(nr, args);
+
+	if (!rule && !is_timed(nr, args))
+		return false;
+	if (!rule) {
+		*result = ask(nr, args);
+		return true;
+	}
+	delay(rule->before_us);
+	*result = act(rule, nr, args);
+	delay(rule->after_us);
+	return true;
+}
+
+bool inject_elsewhere(long nr, long *result)
+{
+	const struct inject_rule *rule;
+
+	if (nr == SYS_clock_gettime) {
+		*result = (long)now_ms();
+		return true;
+	}
+	rule = find(nr, NULL);
+	if (!rule)
+		return false;
+	delay(rule->before_us);
+	*result = -rule->error;
+	return rule->action == INJECT_FAIL;
+}

@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Tests of the tests that stand between the library and the kernel: each must find the bug that is injected for it.
+set -eu
+
+dir=${PMD_BUILD:-.}
+found=0
+missed=0
+
+# expect_failure FAULT TEST CONF: TEST must fail, by a check of its own, under FAULT and the options CONF.
+expect_failure() {
+	status=0
+	said=$(FAULT=$1 PMDALLOC_CONF=$3 "$dir/test/$2" "$3" 2>&1) || status=$?
+	case $status:$said in
+	1:*": failed: "*)
+		found=$((found + 1))
+		;;
+	77:*)
+		echo "$2 is skipped under options '$3': nothing is known about it" >&2
+		;;
+	*)
+		echo "$2 ends with $status under fault '$1', options '$3': $said" >&2
+		missed=$((missed + 1))
+		;;
+	esac
+}
+
+# The kernel drops a region after it has said that it did.
+for conf in decay_ms:0 decay_ms:2,background:off release:process_madvise,decay_ms:2 release:madvise,decay_ms:2 \
+	release:remap,decay_ms:2; do
+	expect_failure late t_release_race "$conf"
+done
+
+echo "$found faults found, $missed missed"
+[ "$missed" -eq 0 ] && [ "$found" -gt 0 ]
