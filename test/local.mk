@@ -35,7 +35,8 @@ COMPILED_TESTS = \
 	test/t_start \
 	test/t_stats \
 	test/t_thread_exit \
-	test/t_threads
+	test/t_threads \
+	test/t_vmas
 
 # No static program with a sanitizer: its run-time library is shared.
 if !SANITIZED
@@ -56,7 +57,7 @@ SHELL_TESTS = test/self.sh test/self_inject.sh test/symbols.sh test/valgrind.sh
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
-	test/api.h test/block.h test/check.h test/inject.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
+	test/api.h test/backends.h test/block.h test/check.h test/inject.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
 
 if OVERRIDE
 AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;
@@ -144,6 +145,9 @@ test_t_thread_exit_LDADD = $(LINK_LIBRARY)
 test_t_thread_exit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_threads_LDADD = $(LINK_LIBRARY)
 test_t_threads_LDFLAGS = $(LINK_IN_PLACE)
+test_t_vmas_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
+test_t_vmas_LDADD = $(LINK_LIBRARY)
+test_t_vmas_LDFLAGS = $(LINK_IN_PLACE)
 
 # test/buggy is run under a preloaded library.
 test_buggy_CFLAGS = $(AM_CFLAGS) -g -O0 -fno-builtin
@@ -156,4 +160,8 @@ check-fork: test/t_fork$(EXEEXT)
 check-race: test/t_release_race$(EXEEXT)
 	OPS=100000000 CHECK_SCALE=1 CHECK_SLOWER=1000 test/t_release_race
 
-.PHONY: check-fork check-race
+# 10^9 operations in each setting.
+check-vmas: test/t_vmas$(EXEEXT)
+	OPS=1000000000 CHECK_SLOWER=1000 test/t_vmas
+
+.PHONY: check-fork check-race check-vmas

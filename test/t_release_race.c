@@ -10,6 +10,7 @@
  */
 #define CHECK_SECONDS 300
 #include "api.h"
+#include "backends.h"
 #include "block.h"
 #include "inject.h"
 #include "random.h"
@@ -303,17 +304,6 @@ static void check_was_released(const char *conf)
 	CHECK_SAY(stats.releases >= 20, "only %zu regions were released: nothing was tested", stats.releases);
 }
 
-/* A library without this way of releasing would quietly take another, and nothing would be known of this one. */
-static void check_option(const char *conf)
-{
-	char got[32], wanted[32] = "";
-
-	if (sscanf(conf, "release:%31[a-z_]", wanted) < 1)
-		return;
-	if (pmd_option_get("release", got, sizeof got) || strcmp(got, wanted))
-		SKIP("%s: this library has no such option", conf);
-}
-
 static void race(const char *conf)
 {
 	size_t ops = check_scaled(check_number("OPS", 2000000)) / THREADS;
@@ -349,7 +339,7 @@ int main(int argc, char **argv)
 		"release:madvise,decay_ms:0", "release:madvise,decay_ms:2,background:off", "release:remap,decay_ms:0",
 		"release:remap,decay_ms:2", "release:pt_advice,pt_advice:4,decay_ms:2");
 
-	check_option(conf);
+	backend_check(conf);
 	race(conf);
 	return 0;
 }

@@ -5,10 +5,12 @@
  * other thread's mmap can slip in. But where it arrives the range is a VMA of its own, as its page offset is
  * another's. To keep the heap from falling to pieces:
  *   - pieces[] says what VMAs a block consists of, as lengths in regions from its start; what follows them is the
- *     heap's own VMA;
- *   - such a block is mapped anew when it is freed, and then merges with its neighbours;
- *   - there are at most PIECES_MAX such VMAs in the process, and LARGE_PIECES in a block. Beyond that it is copied.
- * A block's descriptor is its owner's to use; pieces_in_use is atomic.
+ *     heap's own VMA, which they cut in two: N pieces cost N + 1 VMAs;
+ *   - what a piece leaves behind is mapped anew at once, and so is such a block when it is freed: it merges with its
+ *     neighbours;
+ *   - the process has at most MOVED_VMAS for it, and a block LARGE_PIECES. Beyond that it is copied;
+ *   - nothing is moved to regions that a forked child inherited: the kernel merges nothing with them.
+ * A block's descriptor is its owner's to use; moved_vmas is atomic.
  */
 #include <string.h>
 
@@ -17,9 +19,12 @@
 #include "conf/options.h"
 #include "os/os.h"
 
-enum { PIECES_MAX = 48 };
+enum {
+	MOVED_VMAS = 6,
+	SPARE_VMAS = 2, /* while a block moves: its first piece is in both places, then one of each two */
+};
 
-static _Atomic unsigned pieces_in_use;
+static _Atomic unsigned moved_vmas;
 
 static size_t slices_for(size_t size)
 {
@@ -59,8 +64,31 @@ static unsigned count_pieces(const struct slice *s)
 	return n;
 }
 
-/* Maps the moved part of the block anew. */
-static void unify(struct slice *s)
+static unsigned vmas_of(unsigned pieces)
+{
+	return pieces ? pieces + 1 : 0;
+}
+
+static bool take_vmas(unsigned n)
+{
+	if (atomic_fetch_add_explicit(&moved_vmas, n, memory_order_relaxed) + n <= MOVED_VMAS)
+		return true;
+	atomic_fetch_sub_explicit(&moved_vmas, n, memory_order_relaxed);
+	return false;
+}
+
+/* Puts fresh memory in the place of a moved range, which makes it one with the heap. */
+static bool map_anew(char *p, size_t bytes)
+{
+	if (os_remap(p, bytes))
+		return false;
+	if (OPTION(thp) != OS_HUGE_DEFAULT)
+		os_advise_huge(p, bytes, (enum os_huge)OPTION(thp));
+	return true;
+}
+
+/* Maps the moved part of the block anew. False: it is lost, as the kernel has unmapped it and maps nothing there. */
+static bool unify(struct slice *s)
 {
 	unsigned n = count_pieces(s);
 	size_t regions = 0;
@@ -68,22 +96,22 @@ static void unify(struct slice *s)
 	for (unsigned i = 0; i < n; i++)
 		regions += s->pieces[i];
 	if (!regions)
-		return;
-	atomic_fetch_sub_explicit(&pieces_in_use, n, memory_order_relaxed);
+		return true;
 	memset(s->pieces, 0, sizeof s->pieces);
-	if (os_remap(s->base, regions << REGION_SHIFT))
-		return; /* out of VMAs: it stays as it is, only in pieces */
-	if (OPTION(thp) != OS_HUGE_DEFAULT)
-		os_advise_huge(s->base, regions << REGION_SHIFT, (enum os_huge)OPTION(thp));
+	if (!map_anew(s->base, regions << REGION_SHIFT)) /* it stays in pieces, if it is there at all */
+		return !os_commit(s->base, regions << REGION_SHIFT);
+	if (!heap_is_inherited(s->region))
+		atomic_fetch_sub_explicit(&moved_vmas, vmas_of(n), memory_order_relaxed);
 	arena_set_zero(s, regions);
+	return true;
 }
 
 void large_free(struct slice *s)
 {
 	if (__atomic_exchange_n(&s->kind, SLICE_FREE, __ATOMIC_ACQ_REL) != SLICE_LARGE)
 		misuse("double free: free", s->base);
-	unify(s);
-	arena_put(s);
+	if (unify(s))
+		arena_put(s);
 	scavenger_kick();
 }
 
@@ -109,12 +137,40 @@ static unsigned plan(const struct slice *from, size_t regions, uint16_t *pieces)
 	return n;
 }
 
-static bool reserve_pieces(unsigned n)
+/* The move to P failed, which may have unmapped it. */
+static void repair(char *p, size_t bytes)
 {
-	if (atomic_fetch_add_explicit(&pieces_in_use, n, memory_order_relaxed) + n <= PIECES_MAX)
-		return true;
-	atomic_fetch_sub_explicit(&pieces_in_use, n, memory_order_relaxed);
-	return false;
+	struct text t;
+	char buf[128];
+
+	if (map_anew(p, bytes) || !os_commit(p, bytes))
+		return;
+	text_init(&t, buf, sizeof buf);
+	text_put(&t, "the kernel has unmapped a part of the heap and maps nothing there");
+	os_message(&t);
+	os_abort();
+}
+
+/*
+ * Moves N pieces, the last of which is the heap's own in FROM if FROM has fewer. Returns how many were moved, and the
+ * bytes of them.
+ */
+static unsigned move_pieces(struct slice *from, struct slice *to, const uint16_t *pieces, unsigned n, size_t *bytes)
+{
+	unsigned done = 0, old = count_pieces(from);
+
+	for (*bytes = 0; done < n; done++) {
+		size_t length = (size_t)pieces[done] << REGION_SHIFT;
+
+		if (os_move(from->base + *bytes, to->base + *bytes, length)) {
+			repair(to->base + *bytes, length);
+			break;
+		}
+		if (done < old)
+			map_anew(from->base + *bytes, length);
+		*bytes += length;
+	}
+	return done;
 }
 
 /*
@@ -123,22 +179,23 @@ static bool reserve_pieces(unsigned n)
  */
 static size_t move_pages(struct slice *from, struct slice *to)
 {
-	size_t regions = from->slices / SLICES_PER_REGION, at = 0;
+	size_t regions = from->slices / SLICES_PER_REGION, bytes;
 	uint16_t pieces[LARGE_PIECES];
-	unsigned n = plan(from, regions, pieces), done = 0;
+	unsigned n = plan(from, regions, pieces), old = vmas_of(count_pieces(from)), done;
 
-	if (!n || from->base != from->region->base || to->base != to->region->base || !reserve_pieces(n))
+	if (!n || from->base != from->region->base || to->base != to->region->base || heap_is_inherited(to->region) ||
+	    !take_vmas(SPARE_VMAS))
 		return 0;
-	for (; done < n; at += (size_t)pieces[done++] << REGION_SHIFT)
-		if (os_move(from->base + at, to->base + at, (size_t)pieces[done] << REGION_SHIFT)) {
-			os_remap(to->base + at, (size_t)pieces[done] << REGION_SHIFT);
-			break;
-		}
-	atomic_fetch_sub_explicit(&pieces_in_use, n - done, memory_order_relaxed);
+	done = move_pieces(from, to, pieces, n, &bytes);
 	memcpy(to->pieces, pieces, done * sizeof pieces[0]);
-	arena_set_zero(from, at >> REGION_SHIFT);
-	COUNT_ADD(moved_bytes, at);
-	return at;
+	if (done == n && !heap_is_inherited(from->region)) {
+		memset(from->pieces, 0, sizeof from->pieces);
+		atomic_fetch_sub_explicit(&moved_vmas, old, memory_order_relaxed);
+	}
+	atomic_fetch_add_explicit(&moved_vmas, vmas_of(done) - SPARE_VMAS, memory_order_relaxed);
+	arena_set_zero(from, bytes >> REGION_SHIFT);
+	COUNT_ADD(moved_bytes, bytes);
+	return bytes;
 }
 
 static void *move(struct slice *from, size_t size)

@@ -46,6 +46,7 @@ enum {
 static struct {
 	struct lock lock;
 	char *at, *end;
+	char *lowest; /* the last chunk mapped: the next goes below, so that they are one VMA */
 	size_t total;
 } pool;
 
@@ -56,11 +57,11 @@ void *meta_alloc(size_t bytes)
 	bytes = align_up(bytes, CACHE_LINE);
 	lock_take(&pool.lock);
 	if ((size_t)(pool.end - pool.at) < bytes) {
-		void *chunk;
 		size_t n = align_up(max_size(bytes, CHUNK_BYTES), PAGE_BYTES);
+		void *chunk = (pool.lowest ? pool.lowest : heap_first.mapping) - n;
 
 		if (!os_map(n, &chunk)) {
-			pool.at = chunk;
+			pool.at = pool.lowest = chunk;
 			pool.end = pool.at + n;
 			pool.total += n;
 		}
@@ -291,6 +292,7 @@ static void retire(struct heap *h)
 void heap_after_fork(void)
 {
 	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++) {
+		heaps[i]->inherited = heaps[i]->committed;
 		if (lock_held(&heaps[i]->lock))
 			retire(heaps[i]);
 		else if (!heaps[i]->retired)

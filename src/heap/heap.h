@@ -67,6 +67,7 @@ struct heap {
 
 	struct lock lock;   /* guards what follows */
 	bool retired;       /* the lock was held at a fork: nothing more is taken or given back */
+	size_t inherited;   /* in a forked child: regions below were writable before; constant after the fork */
 	size_t committed;   /* regions made writable */
 	size_t headers_low; /* offset of the lowest writable header byte from the mapping's start */
 	size_t slices_high; /* offset of the end of writable descriptors */
@@ -140,6 +141,15 @@ static inline struct region *heap_region(struct heap *h, size_t i)
 static inline size_t region_index(struct region *r)
 {
 	return (size_t)(r->heap->regions - r);
+}
+
+/*
+ * Whether R's mapping came with a fork: the kernel keeps it apart, so what is mapped anew there, or moved there, stays
+ * a VMA of its own for good, and cuts R's in two.
+ */
+static inline bool heap_is_inherited(struct region *r)
+{
+	return UNLIKELY(r->heap->inherited > region_index(r));
 }
 
 /*

@@ -50,9 +50,9 @@ int os_reserve_at(void *p, size_t bytes)
 	return error;
 }
 
-int os_map(size_t bytes, void **out)
+int os_map(size_t bytes, void **p)
 {
-	return map(NULL, bytes, PROT_READ | PROT_WRITE, 0, out);
+	return map(*p, bytes, PROT_READ | PROT_WRITE, 0, p);
 }
 
 int os_commit(void *p, size_t bytes)

@@ -17,8 +17,8 @@ int os_reserve(size_t bytes, void **out);
 /* The same at P, if nothing is there. */
 int os_reserve_at(void *p, size_t bytes);
 
-/* Maps BYTES of zeroed, readable and writable memory. */
-int os_map(size_t bytes, void **out);
+/* Maps BYTES of zeroed, readable and writable memory, at *P if nothing is there, and stores in *P where it is. */
+int os_map(size_t bytes, void **p);
 
 /* Makes part of a reservation readable and writable; charged from now on under strict overcommit. */
 int os_commit(void *p, size_t bytes);
