@@ -876,6 +876,8 @@ static bool init_locked(void)
 	arena_init();
 	cache_instrumented = memcheck_runs();
 	heap_has_fast_path = !cache_instrumented;
+	if (cache_instrumented)
+		release_restrict(); /* memcheck does not know newer system calls */
 	if (!heap_init() && arena_get(0) && !pthread_key_create(&exit_key, thread_exit))
 		return true;
 	text_init(&t, buf, sizeof buf);
