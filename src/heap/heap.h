@@ -44,7 +44,7 @@ struct region {
 	uint32_t to_clear;        /* bit per slice: the arena's, while it hands the region out */
 	_Atomic uint8_t state;
 	bool lazy;                 /* DIRTY: in the heap's list `lazy` */
-	bool lost;                 /* RELEASING: may not be mapped any more */
+	bool lost;                 /* RELEASING: is not mapped any more */
 	uint8_t free_bin, run_bin; /* ACTIVE: which lists it is in, 0 none */
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -76,7 +76,7 @@ struct heap {
 	struct region_list dirty;        /* DIRTY regions, in the order in which they emptied */
 	struct region_list lazy;         /* those of them that the kernel may empty by itself (MADV_FREE) */
 	struct region_list releasing;    /* RELEASING regions */
-	size_t lost;                     /* of those */
+	struct region_list lost;         /* RELEASING too: not mapped any more, to be mapped anew */
 	size_t active, peak;             /* ACTIVE regions, and the most of them since the last tick */
 	size_t demand[DEMAND_TICKS - 1]; /* the peaks of the ticks before */
 };

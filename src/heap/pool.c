@@ -292,21 +292,17 @@ static struct region *region_at(void *base)
 /* What the kernel's answer makes of a region. The lock is held. */
 static void settle(struct heap *h, struct region *r, int error)
 {
-	if (error == RELEASE_LOST) {
-		h->lost += !r->lost;
-		r->lost = true;
-		return;
-	}
-	h->lost -= r->lost;
-	r->lost = false;
 	list_remove(&h->releasing, r);
 	COUNT_SUB(releasing_regions, 1);
-	if (error) {
+	r->lost = error == RELEASE_LOST;
+	if (r->lost) {
+		list_add(&h->lost, r);
+	} else if (error) {
 		make_dirty(h, r, false);
-		return;
+	} else {
+		atomic_store_explicit(&r->touched, 0, memory_order_relaxed);
+		make_clean(h, r);
 	}
-	atomic_store_explicit(&r->touched, 0, memory_order_relaxed);
-	make_clean(h, r);
 }
 
 /* The kernel has answered: the regions are available again, as clean or, if it refused, as dirty. */
@@ -348,19 +344,24 @@ static void release_batch(struct region **batch, size_t n, size_t *released, boo
 	release_regions(&q, later);
 }
 
-/* Tries to map anew what an earlier release has lost. */
+/*
+ * Tries to map anew what an earlier release has lost. Meanwhile it is being released as any other: a second try, when the
+ * first has made it somebody's, would wipe it.
+ */
 static void recover(struct heap *h)
 {
-	struct region *r = NULL;
+	struct region *r;
 
-	if (!h->lost)
-		return;
 	lock_take(&h->lock);
-	for (r = h->releasing.oldest; r && !r->lost; r = r->next)
-		;
+	r = h->retired ? NULL : h->lost.oldest;
+	if (r) {
+		list_remove(&h->lost, r);
+		list_add(&h->releasing, r);
+		COUNT_ADD(releasing_regions, 1);
+	}
 	lock_drop(&h->lock);
-	if (r && release_recover(r->base, REGION_BYTES))
-		end_release(NULL, r->base, REGION_BYTES, 0);
+	if (r)
+		end_release(NULL, r->base, REGION_BYTES, release_recover(r->base, REGION_BYTES) ? 0 : RELEASE_LOST);
 }
 
 size_t heap_release(struct heap *h, size_t limit, bool later)
@@ -407,9 +408,10 @@ void pool_after_fork(struct heap *h)
 
 	for (r = h->releasing.oldest; r; r = next) {
 		next = r->next;
-		if (r->lost)
-			continue;
 		list_remove(&h->releasing, r);
-		make_dirty(h, r, false);
+		if (r->lost)
+			list_add(&h->lost, r);
+		else
+			make_dirty(h, r, false);
 	}
 }
