@@ -19,12 +19,14 @@ struct block {
 
 /*
  * Accesses of count and last, which the owner changes without a lock while others read them. Where a plain
- * instruction on memory is a single one for its own CPU (x86), it is written as that: relaxed atomics would become
- * three.
+ * instruction on memory is a single one for its own CPU (x86), it is written as that: atomics would become three.
+ *
+ * Whoever reads that no block lives may end the slab: what the owner did before it counted its last block down comes
+ * before that.
  */
 static inline int32_t count_get(const struct slice *s)
 {
-	return __atomic_load_n(&s->count, __ATOMIC_RELAXED);
+	return __atomic_load_n(&s->count, __ATOMIC_ACQUIRE);
 }
 
 static inline void count_set(struct slice *s, int32_t n)
@@ -43,7 +45,7 @@ static inline bool count_decrement(struct slice *s)
 {
 	bool zero;
 
-	__asm__("decl %0" : "+m"(s->count), "=@ccz"(zero));
+	__asm__("decl %0" : "+m"(s->count), "=@ccz"(zero) : : "memory");
 	return zero;
 }
 #else
@@ -56,7 +58,7 @@ static inline bool count_decrement(struct slice *s)
 {
 	int32_t n = count_get(s) - 1;
 
-	count_set(s, n);
+	__atomic_store_n(&s->count, n, __ATOMIC_RELEASE);
 	return !n;
 }
 #endif
