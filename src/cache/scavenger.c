@@ -91,8 +91,8 @@ static size_t give_back_all(bool later)
 	return bytes;
 }
 
-/* What was not needed for the decay time. */
-static size_t give_back_old(void)
+/* What was not needed for the decay time. LATER, here and below: by the thread, which alone may use a ring. */
+static size_t give_back_old(bool later)
 {
 	uint32_t now = atomic_fetch_add_explicit(&heap_tick, 1, memory_order_relaxed) + 1;
 	size_t bytes;
@@ -105,7 +105,7 @@ static size_t give_back_old(void)
 		if (!h)
 			continue;
 		heap_pass_tick(h);
-		bytes += heap_release(h, heap_surplus(h), true);
+		bytes += heap_release(h, heap_surplus(h), later);
 		if (now % (DEMAND_TICKS / 2) == 0)
 			bytes += arena_purge(h, true);
 	}
@@ -114,17 +114,17 @@ static size_t give_back_old(void)
 }
 
 /* What is beyond LIMIT bytes, empty regions first. */
-static void give_back_beyond(size_t limit)
+static void give_back_beyond(size_t limit, bool later)
 {
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
 		size_t dirty = dirty_bytes();
 
 		if (h && dirty > limit)
-			heap_release(h, (dirty - limit + REGION_BYTES - 1) >> REGION_SHIFT, true);
+			heap_release(h, (dirty - limit + REGION_BYTES - 1) >> REGION_SHIFT, later);
 	}
 	if (dirty_bytes() > limit)
-		give_back_all(true);
+		give_back_all(later);
 }
 
 static void make_lazy(void)
@@ -188,7 +188,7 @@ static int64_t sleep_ms(const struct watch *w)
 /* Counts ticks in which there was nothing to do. */
 static void tick(struct watch *w)
 {
-	size_t bytes = OPTION(decay_ms) > 0 ? give_back_old() : 0;
+	size_t bytes = OPTION(decay_ms) > 0 ? give_back_old(true) : 0;
 	bool rest = dirty_bytes() >= WORTH_BYTES;
 
 	w->tick_us = os_now_us() + tick_length_us();
@@ -205,7 +205,7 @@ static void look(struct watch *w, unsigned what)
 	if (OPTION(pressure) && ((what & WAIT_PRESSURE) || pressure_check(&pressure)))
 		give_back_all(true);
 	if (dirty_bytes() > dirty_limit())
-		give_back_beyond(dirty_limit());
+		give_back_beyond(dirty_limit(), true);
 	if (now >= w->tick_us)
 		tick(w);
 	if (w->swap && now >= w->lazy_us) {
@@ -284,12 +284,11 @@ static void work_by_caller(int64_t decay, bool urgent)
 
 	if ((!due && !urgent) || atomic_exchange_explicit(&ticking, true, memory_order_acquire))
 		return;
-	release_reap(false);
 	if (urgent)
-		give_back_beyond(dirty_limit());
+		give_back_beyond(dirty_limit(), false);
 	if (due) {
 		atomic_store_explicit(&next_tick_us, now + tick_length_us(), memory_order_relaxed);
-		give_back_old();
+		give_back_old(false);
 	}
 	atomic_store_explicit(&ticking, false, memory_order_release);
 }
