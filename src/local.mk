@@ -44,10 +44,14 @@ libpmdalloc_la_LIBADD = $(LIBURING)
 
 # The static forms: one relocatable object in which only the public names are global, so that a program's own arena_get() or
 # heap_init() does not collide, and the archive that holds it.
+# In a program that binds lazily the first call of a function goes through the dynamic loader, which may use thread-local
+# variables and locks: not for a background thread that has none of the former and may not wait for the latter.
+PMD_STATIC_CFLAGS = $(PMD_CFLAGS) -fno-plt
+
 noinst_LIBRARIES = libpmdalloc-parts.a
 libpmdalloc_parts_a_SOURCES = $(PMD_SOURCES) $(RUNTIME_STATIC)
 libpmdalloc_parts_a_CPPFLAGS = $(PMD_CPPFLAGS_LIB)
-libpmdalloc_parts_a_CFLAGS = $(PMD_CFLAGS)
+libpmdalloc_parts_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 
 pmdobjdir = $(libdir)
 pmdobj_DATA = pmdalloc.o libpmdalloc.a

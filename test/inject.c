@@ -112,8 +112,23 @@ static bool is_timed(long nr, const long args[6])
 	return nr == SYS_futex && (args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && args[3];
 }
 
+static bool is_clock(long nr, const long args[6])
+{
+	return nr == SYS_clock_gettime && args[0] == CLOCK_MONOTONIC;
+}
+
+static long read_clock(struct timespec *t)
+{
+	uint64_t us = real_us() + atomic_load(&ahead_ms) * 1000;
+
+	*t = (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000 * 1000)};
+	return 0;
+}
+
 static long ask(long nr, const long args[6])
 {
+	if (is_clock(nr, args))
+		return read_clock((struct timespec *)args[1]);
 	if (!is_timed(nr, args))
 		return kernel(nr, args);
 	return nr == SYS_ppoll ? wait_in_slices(nr, args, 2, 0) : wait_in_slices(nr, args, 3, -ETIMEDOUT);
@@ -342,7 +357,7 @@ bool inject_syscall(long nr, const long args[6], long *result)
 {
 	const struct inject_rule *rule = find(nr, args);
 
-	if (!rule && !is_timed(nr, args))
+	if (!rule && !is_timed(nr, args) && !is_clock(nr, args))
 		return false;
 	if (!rule) {
 		*result = ask(nr, args);

@@ -49,7 +49,8 @@ INJECTED_TESTS = \
 check_LIBRARIES = libpmdinject.a
 libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES)
 libpmdinject_a_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT
-libpmdinject_a_CFLAGS = $(PMD_CFLAGS)
+libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
+INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
 SHELL_TESTS = test/self.sh test/self_inject.sh test/symbols.sh test/valgrind.sh
@@ -57,7 +58,7 @@ SHELL_TESTS = test/self.sh test/self_inject.sh test/symbols.sh test/valgrind.sh
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
-	test/api.h test/backends.h test/block.h test/check.h test/inject.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
+	test/api.h test/backends.h test/block.h test/check.h test/inject.h test/internals.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
 
 if OVERRIDE
 AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;
@@ -123,7 +124,7 @@ test_t_release_LDADD = $(LINK_LIBRARY)
 test_t_release_LDFLAGS = $(LINK_IN_PLACE)
 test_t_release_race_SOURCES = test/t_release_race.c test/inject.c
 test_t_release_race_CPPFLAGS = $(INJECTED_CPPFLAGS)
-test_t_release_race_LDADD = libpmdinject.a $(LIBURING)
+test_t_release_race_LDADD = $(INJECTED_LIBRARY)
 test_t_seccomp_LDADD = $(LINK_LIBRARY)
 test_t_seccomp_LDFLAGS = $(LINK_IN_PLACE)
 test_t_sparse_LDADD = $(LINK_LIBRARY)

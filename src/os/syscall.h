@@ -49,6 +49,9 @@ static inline long os_syscall(long nr, long a, long b, long c, long d, long e, l
 
 #endif
 
+/* For os_inject, beside the numbers of system calls: the result of one that io_uring made. */
+#define OS_COMPLETION 500
+
 #ifdef PMD_INJECT
 
 #undef os_syscall

@@ -25,12 +25,10 @@ static int start(void (*run)(void), uintptr_t top, struct control_block *tcb, _A
 {
 	long flags = CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
 		     CLONE_CHILD_CLEARTID;
-	long result = 0;
+	long result;
 	register _Atomic uint32_t *r10 __asm__("r10") = alive;
 	register void *r8 __asm__("r8") = tcb;
 
-	if (os_inject(SYS_clone, &result))
-		return (int)-result;
 	/* The child comes back on an empty stack: it calls RUN from a register and ends without returning. */
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
@@ -54,12 +52,13 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 	uintptr_t top = ((uintptr_t)stack + stack_bytes - sizeof(struct control_block)) & ~(uintptr_t)63;
 	struct control_block *tcb = (struct control_block *)top;
 	uint64_t all = ~(uint64_t)0, saved;
+	long refused;
 	int error;
 
 	*tcb = (struct control_block){.self = tcb, .canary = os_random()};
 	__atomic_store_n((uint32_t *)alive, 1, __ATOMIC_RELEASE);
 	os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&saved, sizeof all, 0, 0);
-	error = start(run, top, tcb, alive);
+	error = os_inject(SYS_clone, &refused) ? (int)-refused : start(run, top, tcb, alive);
 	os_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&saved, 0, sizeof saved, 0, 0);
 	if (error)
 		__atomic_store_n((uint32_t *)alive, 0, __ATOMIC_RELEASE);

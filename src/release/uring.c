@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "os/os.h"
+#include "os/syscall.h"
 #include "release/backends.h"
 
 enum {
@@ -36,11 +37,12 @@ static struct {
 
 int uring_open(void)
 {
+	long refused;
 	int error;
 
 	if (is_open)
 		return 0;
-	error = -io_uring_queue_init(ENTRIES, &ring, 0);
+	error = os_inject(SYS_io_uring_setup, &refused) ? (int)-refused : -io_uring_queue_init(ENTRIES, &ring, 0);
 	if (error)
 		return error;
 	io_uring_ring_dontfork(&ring);
@@ -63,6 +65,13 @@ static unsigned prepare(const struct iovec *range, release_answer *answer, void 
 	return at;
 }
 
+static int submit(void)
+{
+	long refused;
+
+	return os_inject(SYS_io_uring_enter, &refused) ? (int)refused : io_uring_submit(&ring);
+}
+
 /*
  * What the kernel did not take, it never will, as nothing is submitted to this ring any more: the caller may give it
  * back in another way.
@@ -76,7 +85,7 @@ size_t uring_submit(const struct iovec *ranges, size_t n, release_answer *answer
 		order[given] = prepare(&ranges[given], answer, arg);
 		given++;
 	}
-	if (!given || io_uring_submit(&ring) == (int)given)
+	if (!given || submit() == (int)given)
 		return given;
 	broken = true;
 	for (size_t left = io_uring_sq_ready(&ring); left && given; left--)
@@ -99,10 +108,11 @@ static void answer_one(unsigned at, int result)
 static void answer_all(void)
 {
 	struct io_uring_cqe *cqe;
+	long refused;
 
 	while (outstanding && !io_uring_peek_cqe(&ring, &cqe) && cqe) {
 		unsigned at = (unsigned)io_uring_cqe_get_data64(cqe);
-		int result = cqe->res;
+		int result = os_inject(OS_COMPLETION, &refused) ? (int)refused : cqe->res;
 
 		io_uring_cqe_seen(&ring, cqe);
 		answer_one(at, result);
