@@ -11,8 +11,8 @@
 
 #define LARGEST    (512 * MIB)
 #define ALTERNATE  (256 * MIB)
-#define VMAS_MOST  104 /* 48 pieces that mremap moved, each with what follows it, and some */
-#define VMAS_AFTER 16
+#define VMAS_MOST  12 /* those that a move may cost, and some for growth */
+#define VMAS_AFTER 8
 
 static size_t vmas_at_start;
 

@@ -20,7 +20,7 @@
 #include "os/os.h"
 
 enum {
-	MOVED_VMAS = 6,
+	MOVED_VMAS = 4,
 	SPARE_VMAS = 2, /* while a block moves: its first piece is in both places, then one of each two */
 };
 

@@ -39,6 +39,7 @@ enum {
 	META_PAD = 11 << PAGE_SHIFT,
 	STEP_REGIONS_MAX = 32,   /* growth step: a quarter of what there is, at most 64 MiB */
 	CHUNK_BYTES = 256 << 10, /* the pool grows by this much */
+	HEADER_STEP = 256 << 10, /* and headers, so that most forked children need no VMA for more of them */
 };
 
 /* ---- The metadata pool ------------------------------------------------------------------------------------------- */
@@ -136,7 +137,7 @@ static int reserve_span(struct heap *h, size_t span)
 	h->base = (char *)base;
 	h->region_count = count;
 	h->regions = (struct region *)(h->mapping + header_bytes) - 1;
-	h->headers_low = header_bytes - PAGE_BYTES;
+	h->headers_low = header_bytes - min_size(HEADER_STEP, header_bytes);
 	h->available = (uint64_t *)(h->mapping + header_bytes);
 	h->slices = (struct slice *)(h->mapping + header_bytes + root);
 	h->slices_high = header_bytes + root + PAGE_BYTES;
@@ -213,7 +214,7 @@ struct slice *heap_slice_anywhere(const void *p)
 static bool commit_to(struct heap *h, size_t regions)
 {
 	size_t headers_end = (size_t)((char *)(h->regions + 1) - h->mapping);
-	size_t low = (headers_end - regions * sizeof(struct region)) & ~(PAGE_BYTES - 1);
+	size_t low = headers_end - min_size(align_up(regions * sizeof(struct region), HEADER_STEP), headers_end);
 	/*
 	 * Up to a power of two, so that whatever heap_first_mask leaves of an address leads to a descriptor that can
 	 * be read.
