@@ -21,6 +21,7 @@ COMPILED_TESTS = \
 	test/t_fork_kinds \
 	test/t_fortify \
 	test/t_heaps \
+	test/t_limit \
 	test/t_limits \
 	test/t_misuse \
 	test/t_mlock \
@@ -102,6 +103,8 @@ test_t_fortify_LDADD = $(LINK_LIBRARY)
 test_t_fortify_LDFLAGS = $(LINK_IN_PLACE)
 test_t_heaps_LDADD = $(LINK_LIBRARY)
 test_t_heaps_LDFLAGS = $(LINK_IN_PLACE)
+test_t_limit_LDADD = $(LINK_LIBRARY)
+test_t_limit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_limits_LDADD = $(LINK_LIBRARY)
 test_t_limits_LDFLAGS = $(LINK_IN_PLACE)
 test_t_misuse_LDADD = $(LINK_LIBRARY)

@@ -110,6 +110,16 @@ PMD_API size_t pmd_good_size(size_t size);
 PMD_API size_t pmd_release(void);
 
 /*
+ * Limits the memory that the heap holds: SOFT and HARD bytes, 0 for no limit. Counted is every page that was handed out,
+ * touched or not, or is free and not given back yet; not the library's own tables (below 0.3 %), and not what huge pages
+ * bring in beyond. Before the heap grows beyond SOFT, everything free is given back to the kernel. A request for which it
+ * would have to hold more than HARD even then fails with ENOMEM; the first one gives a line on stderr. Blocks in use stay
+ * when a limit is set below what they need. The same as the options limit and limit_hard; a forked child inherits them.
+ * Returns 0, or EINVAL when both are given and SOFT is above HARD.
+ */
+PMD_API int pmd_limit(size_t soft, size_t hard);
+
+/*
  * ---- Thread caches and arenas
  * -------------------------------------------------------------------------------------
  */
@@ -169,6 +179,9 @@ struct pmd_stats {
 	size_t arenas;           /* arenas in use */
 	size_t heaps;            /* address-space reservations */
 	size_t vm_pte_bytes;     /* VmPTE of the process, from /proc/self/status; 0 when that cannot be read */
+	size_t resident_bytes;   /* bytes that the heap holds, handed out or not given back: what limits are about */
+	size_t limit_refusals;   /* requests refused for the hard limit */
+	size_t limit_releases;   /* how often everything free was given back because of a limit */
 };
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The part of the prefixed interface that glibc has no like of: release, arenas, options. */
 #include "api/alloc.h"
+#include "cache/relief.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
 
@@ -62,7 +63,25 @@ int pmd_option_set(const char *name, const char *value)
 
 	cache_init();
 	error = options_set(name, value);
-	if (!error)
+	if (!error) {
+		relief_after_change();
 		scavenger_options_changed();
+	}
 	return error;
+}
+
+static int64_t limit_of(size_t bytes)
+{
+	return bytes && bytes <= PTRDIFF_MAX ? (int64_t)bytes : SIZE_NONE;
+}
+
+int pmd_limit(size_t soft, size_t hard)
+{
+	if (soft && hard && soft > hard)
+		return EINVAL;
+	cache_init();
+	atomic_store_explicit(&options.limit, limit_of(soft), memory_order_relaxed);
+	atomic_store_explicit(&options.limit_hard, limit_of(hard), memory_order_relaxed);
+	relief_after_change();
+	return 0;
 }

@@ -92,10 +92,10 @@ static void *move(void *p, size_t old, size_t size)
 {
 	void *to = pmd_malloc(size);
 
-	if (to) {
-		memcpy(to, p, min_size(old, size));
-		pmd_free(p);
-	}
+	if (!to)
+		return size <= old ? p : NULL; /* to shrink nothing is needed */
+	memcpy(to, p, min_size(old, size));
+	pmd_free(p);
 	return to;
 }
 

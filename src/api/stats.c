@@ -80,6 +80,9 @@ void stats_collect(struct pmd_stats *stats)
 	stats->threads = cache_threads();
 	stats->arenas = arena_count();
 	stats->vm_pte_bytes = os_page_table_bytes();
+	stats->resident_bytes = limit_held_bytes();
+	stats->limit_refusals = atomic_load_explicit(&limit_refusals, memory_order_relaxed);
+	stats->limit_releases = atomic_load_explicit(&limit_releases, memory_order_relaxed);
 }
 
 int pmd_stats_get(struct pmd_stats *stats)
@@ -128,6 +131,9 @@ static const struct {
 	FIELD(threads, "thread caches in use"),
 	FIELD(arenas, "arenas"),
 	FIELD(heaps, "reservations"),
+	FIELD(resident_bytes, "bytes of memory held by the heap, by our account"),
+	FIELD(limit_refusals, "requests refused for limit_hard"),
+	FIELD(limit_releases, "times all that is free went back for a limit"),
 };
 
 struct output {

@@ -47,6 +47,14 @@ static inline bool is_power_of_two(size_t n)
 	return n && !(n & (n - 1));
 }
 
+/* Without the popcnt instruction, which not every CPU has, the compiler's own is a call. */
+static inline unsigned count_ones(uint32_t n)
+{
+	n -= n >> 1 & 0x55555555;
+	n = (n & 0x33333333) + (n >> 2 & 0x33333333);
+	return ((n + (n >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+}
+
 static inline size_t min_size(size_t a, size_t b)
 {
 	return a < b ? a : b;

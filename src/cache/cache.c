@@ -18,6 +18,7 @@
 
 #include "cache/cache.h"
 #include "cache/memcheck.h"
+#include "cache/relief.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
 #include "os/os.h"
@@ -274,7 +275,8 @@ static struct slice *adopt(struct cache *c, unsigned class)
 	    !__atomic_load_n(&a->sparse[class], __ATOMIC_RELAXED))
 		return NULL;
 	lock_take(&a->lock);
-	list = a->held[class] ? &a->held[class] : &a->sparse[class];
+	/* At a limit, only what may have a block for which no page is needed. */
+	list = a->held[class] || c->limited ? &a->held[class] : &a->sparse[class];
 	s = a->retired ? NULL : *list;
 	if (s) {
 		unhold(a, s);
@@ -305,24 +307,41 @@ static size_t take_for_purge(struct arena *a, struct slice **list, uint32_t unti
 	return n;
 }
 
-/* The kernel is asked about several slabs at once. If it refuses, their blocks are carved again all the same. */
+/* The slabs of a batch have been asked for their idle pages, and give them back in one call. */
+static size_t purge_slabs(struct arena *a, struct slice **slabs, size_t n, const struct iovec *ranges, size_t n_ranges)
+{
+	uint64_t refused = 0;
+	size_t bytes = release_pages(ranges, n_ranges, &refused), at = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct slice *s = slabs[i];
+
+		for (; at < n_ranges && (size_t)((char *)ranges[at].iov_base - s->base) < SLICE_BYTES; at++)
+			slab_end_purge(s, &ranges[at], !(refused >> at & 1));
+		s->held_tick = EXAMINED;
+		lock_take(&a->lock);
+		relist_and_drop(a, s);
+	}
+	return bytes;
+}
+
 static size_t purge_batch(struct arena *a, struct slice **batch, size_t n)
 {
 	struct iovec ranges[RELEASE_RANGES];
 	size_t bytes = 0, first = 0, used = 0;
 
+	_Static_assert(RELEASE_RANGES <= 64, "one word tells what was refused");
+	limit_open();
 	for (size_t i = 0; i < n; i++) {
 		slab_collect(batch[i]);
 		used += slab_purge(batch[i], ranges + used);
 		if (i + 1 < n && used <= RELEASE_RANGES - SLAB_RUNS_MAX)
 			continue;
-		bytes += release_pages(ranges, used, NULL);
-		for (used = 0; first <= i; first++) {
-			batch[first]->held_tick = EXAMINED;
-			lock_take(&a->lock);
-			relist_and_drop(a, batch[first]);
-		}
+		bytes += purge_slabs(a, batch + first, i + 1 - first, ranges, used);
+		used = 0;
+		first = i + 1;
 	}
+	limit_close();
 	return bytes;
 }
 
@@ -615,9 +634,9 @@ static struct slice *take_partial(struct cache *c, unsigned class)
 static struct slice *take_new(struct cache *c, unsigned class)
 {
 	bool fresh;
-	struct slice *s = arena_take(c->arena, class_slices(class), 1, false, &fresh);
+	struct slice *s;
 
-	if (!s)
+	if (c->limited || !(s = arena_take(c->arena, class_slices(class), 1, false, &fresh, &c->growth)))
 		return NULL;
 	slab_init(s, class, fresh);
 	atomic_store_explicit(&s->cache, c, memory_order_release);
@@ -628,11 +647,36 @@ static struct slice *take_new(struct cache *c, unsigned class)
 static bool replenish(struct cache *c, struct slice *s, bool zero)
 {
 	bool ok = s->free || slab_collect(s) || (zero && s->fresh && !s->purged && s->carved < s->capacity) ||
-		  slab_carve(s);
+		  slab_carve(s, &c->growth);
 
 	if (ok && get_state(s) == SLAB_CURRENT)
 		set_owner(c, s);
 	return ok;
+}
+
+/*
+ * The current slab has no block. It is full; or it has purged pages that a limit forbids to bring back, and waits until
+ * this request has been served by others, or has failed.
+ */
+static void set_aside(struct cache *c, struct slice *s)
+{
+	if (LIKELY(!s->purged)) {
+		make_full(c, s);
+		return;
+	}
+	set_current(c, s->class, (struct slice *)&slab_none);
+	s->next = c->limited;
+	c->limited = s;
+}
+
+static COLD void put_limited_back(struct cache *c)
+{
+	while (c->limited) {
+		struct slice *s = c->limited;
+
+		c->limited = s->next;
+		make_partial(c, s);
+	}
 }
 
 static struct slice *usable_slab(struct cache *c, unsigned class, bool zero)
@@ -642,13 +686,13 @@ static struct slice *usable_slab(struct cache *c, unsigned class, bool zero)
 	if (s != &slab_none) {
 		if (replenish(c, s, zero))
 			return s;
-		make_full(c, s);
+		set_aside(c, s);
 	}
 	while ((s = take_partial(c, class)) || (s = adopt(c, class)) || (s = take_new(c, class))) {
 		make_current(c, s);
 		if (replenish(c, s, zero))
 			return s;
-		make_full(c, s);
+		set_aside(c, s);
 	}
 	return NULL;
 }
@@ -661,6 +705,15 @@ static void *pop(struct slice *s)
 	count_increment(s);
 	b->key = 0;
 	return b;
+}
+
+/* Memory is short: the request may be made again, at most so often as relief() agrees. */
+static COLD void *refill_again(struct cache *c, unsigned class, bool zero)
+{
+	void *p = relief(&c->growth) ? cache_refill(class, zero) : NULL;
+
+	c->growth = (struct growth){0};
+	return p;
 }
 
 void *cache_refill(unsigned class, bool zero)
@@ -679,8 +732,10 @@ void *cache_refill(unsigned class, bool zero)
 		count_increment(s);
 	else if (s)
 		p = zero ? memset(pop(s), 0, s->block_size) : pop(s);
+	if (UNLIKELY(c->limited))
+		put_limited_back(c);
 	lock_drop(&c->lock);
-	return p;
+	return LIKELY(s != NULL) ? p : refill_again(c, class, zero);
 }
 
 /*
@@ -909,9 +964,10 @@ bool cache_init(void)
 static void after_fork_in_child(void)
 {
 	struct cache *c = slow_self;
+	bool heap_torn = heap_after_fork(), arena_torn = arena_after_fork();
 
-	heap_after_fork();
-	arena_after_fork();
+	limit_after_fork(heap_torn || arena_torn);
+	relief_after_fork();
 	scavenger_after_fork();
 	lock_reset(&caches_lock);
 	atomic_store_explicit(&generation, generation + 1, memory_order_relaxed);

@@ -26,8 +26,10 @@ struct cache {
 	struct slice *full;
 	struct slice *kept[KEPT], *sparse[SPARSE]; /* rings; entries may be out of date and are checked when used */
 	unsigned kept_at, sparse_at;
-	uintptr_t id;     /* cache_id of its thread; constant, unlike any other cache's */
-	uintptr_t thread; /* os_thread_id() of the thread, under caches_lock */
+	struct growth growth;  /* of what its thread is asking for */
+	struct slice *limited; /* slabs that wait for that to end, linked by next */
+	uintptr_t id;          /* cache_id of its thread; constant, unlike any other cache's */
+	uintptr_t thread;      /* os_thread_id() of the thread, under caches_lock */
 	struct arena *arena;
 	uint32_t generation; /* forks between the first process and the one whose thread this is */
 	bool in_use;         /* under caches_lock */

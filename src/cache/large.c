@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "cache/large.h"
+#include "cache/relief.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
 #include "os/os.h"
@@ -31,7 +32,7 @@ static size_t slices_for(size_t size)
 	return (max_size(size, 1) + SLICE_BYTES - 1) >> SLICE_SHIFT;
 }
 
-static struct slice *take(size_t size, size_t align, bool zero)
+static struct slice *take(size_t size, size_t align, bool zero, struct growth *g)
 {
 	struct cache *c = cache_get();
 	struct arena *a = c ? c->arena : NULL;
@@ -39,7 +40,7 @@ static struct slice *take(size_t size, size_t align, bool zero)
 
 	if (c && (!a || a->retired))
 		a = c->arena = arena_assign();
-	s = a ? arena_take(a, slices_for(size), max_size(align >> SLICE_SHIFT, 1), zero, NULL) : NULL;
+	s = a ? arena_take(a, slices_for(size), max_size(align >> SLICE_SHIFT, 1), zero, NULL, g) : NULL;
 	if (!s)
 		return NULL;
 	memset(s->pieces, 0, sizeof s->pieces);
@@ -50,8 +51,11 @@ static struct slice *take(size_t size, size_t align, bool zero)
 
 void *large_alloc(size_t size, size_t align, bool zero)
 {
-	struct slice *s = take(size, align, zero);
+	struct growth g = {0};
+	struct slice *s;
 
+	while (!(s = take(size, align, zero, &g)) && relief(&g))
+		;
 	return s ? s->base : NULL;
 }
 
@@ -102,7 +106,7 @@ static bool unify(struct slice *s)
 		return !os_commit(s->base, regions << REGION_SHIFT);
 	if (!heap_is_inherited(s->region))
 		atomic_fetch_sub_explicit(&moved_vmas, vmas_of(n), memory_order_relaxed);
-	arena_set_zero(s, regions);
+	arena_set_zero(s, regions, NULL);
 	return true;
 }
 
@@ -177,7 +181,7 @@ static unsigned move_pieces(struct slice *from, struct slice *to, const uint16_t
  * Moves the whole regions of FROM to TO, as far as the kernel agrees. Returns the bytes moved; the caller copies the
  * rest.
  */
-static size_t move_pages(struct slice *from, struct slice *to)
+static size_t move_pages(struct slice *from, struct slice *to, struct growth *g)
 {
 	size_t regions = from->slices / SLICES_PER_REGION, bytes;
 	uint16_t pieces[LARGE_PIECES];
@@ -193,37 +197,84 @@ static size_t move_pages(struct slice *from, struct slice *to)
 		atomic_fetch_sub_explicit(&moved_vmas, old, memory_order_relaxed);
 	}
 	atomic_fetch_add_explicit(&moved_vmas, vmas_of(done) - SPARE_VMAS, memory_order_relaxed);
-	arena_set_zero(from, bytes >> REGION_SHIFT);
+	arena_set_zero(from, bytes >> REGION_SHIFT, g);
 	COUNT_ADD(moved_bytes, bytes);
 	return bytes;
 }
 
-static void *move(struct slice *from, size_t size)
+/* Whether move_pages is worth a try, to a block of SIZE bytes. */
+static bool is_movable(const struct slice *from, size_t size)
+{
+	uint16_t pieces[LARGE_PIECES];
+
+	return large_usable(from) >= (size_t)OPTION(mremap_mib) << 20 && slices_for(size) >= from->slices &&
+	       from->base == from->region->base && plan(from, from->slices / SLICES_PER_REGION, pieces);
+}
+
+/*
+ * A block of SIZE bytes to which FROM's whole regions have moved, *MOVED bytes of them; NULL: none, and nothing has
+ * changed. What moves is charged already.
+ */
+static struct slice *take_moved(struct slice *from, size_t size, size_t *moved, struct growth *g)
+{
+	struct slice *to;
+
+	g->credit = from->slices / SLICES_PER_REGION * (REGION_BYTES >> PAGE_SHIFT);
+	limit_open();
+	to = take(size, 1, false, g);
+	if (to) {
+		*moved = move_pages(from, to, g);
+		/* If some have moved it is too late to give up, and the rest is copied even beyond the limit. */
+		if (!limit_settle(g) && !*moved) {
+			large_free(to);
+			to = NULL;
+		}
+	}
+	limit_close();
+	g->credit = 0;
+	return to;
+}
+
+static void *move(struct slice *from, size_t size, struct growth *g)
 {
 	size_t old = large_usable(from), moved = 0;
-	struct slice *to = take(size, 1, false);
+	struct slice *to = is_movable(from, size) ? take_moved(from, size, &moved, g) : take(size, 1, false, g);
 
 	if (!to)
 		return NULL;
-	if (old >= (size_t)OPTION(mremap_mib) << 20 && to->slices >= from->slices)
-		moved = move_pages(from, to);
 	memcpy(to->base + moved, from->base + moved, min_size(old, large_usable(to)) - moved);
 	large_free(from);
 	return to->base;
 }
 
-void *large_realloc(struct slice *s, size_t size)
+/* A block in pieces gives nothing of them away: they would stay VMAs of their own. */
+static void *shrink_pieces(struct slice *s, size_t size, struct growth *g)
 {
-	size_t count = slices_for(size);
+	void *p = slices_for(size) < s->slices / 2 ? move(s, size, g) : NULL;
 
-	if (count == s->slices)
-		return s->base;
-	/* A block in pieces gives nothing of them away: they would stay VMAs of their own. */
-	if (count < s->slices && count_pieces(s))
-		return count >= s->slices / 2 ? s->base : move(s, size);
-	if (arena_resize(s, count)) {
+	return p ? p : s->base;
+}
+
+static void *resize(struct slice *s, size_t size, struct growth *g)
+{
+	if (arena_resize(s, slices_for(size), g)) {
 		scavenger_kick();
 		return s->base;
 	}
-	return move(s, size);
+	return g->met ? NULL : move(s, size, g);
+}
+
+void *large_realloc(struct slice *s, size_t size)
+{
+	size_t count = slices_for(size);
+	struct growth g = {0};
+	void *p;
+
+	if (count == s->slices)
+		return s->base;
+	if (count < s->slices && count_pieces(s))
+		return shrink_pieces(s, size, &g);
+	while (!(p = resize(s, size, &g)) && relief(&g))
+		;
+	return p;
 }

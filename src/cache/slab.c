@@ -61,12 +61,19 @@ static size_t blocks_of_page(const struct slice *s, size_t page, size_t *end)
 	return min_size(((page << PAGE_SHIFT) + s->block_size - 1) / s->block_size, *end);
 }
 
-static bool carve_purged(struct slice *s)
+static NOINLINE bool carve_purged(struct slice *s, struct growth *g)
 {
 	while (s->purged) {
 		size_t page = (size_t)__builtin_ctz(s->purged), from, to;
+		bool ok;
 
-		purged_set(s, (uint16_t)(s->purged & (s->purged - 1)));
+		limit_open();
+		ok = limit_charge(g, 1);
+		if (ok)
+			purged_set(s, (uint16_t)(s->purged & (s->purged - 1)));
+		limit_close();
+		if (!ok)
+			return false;
 		from = blocks_of_page(s, page, &to);
 		if (from < to) {
 			chain(s, from, to);
@@ -85,13 +92,13 @@ static void set_carved(struct slice *s, size_t carved)
 	__atomic_store_n(&s->last, last, __ATOMIC_RELAXED);
 }
 
-bool slab_carve(struct slice *s)
+bool slab_carve(struct slice *s, struct growth *g)
 {
 	size_t from = s->carved, to, edge;
 
-	if (carve_purged(s))
+	if (s->purged && carve_purged(s, g))
 		return true;
-	if (from == s->capacity)
+	if (s->purged || from == s->capacity)
 		return false;
 	edge = align_up(from * s->block_size + 1, s->fresh ? PAGE_BYTES : CARVE_DIRTY_BYTES);
 	to = min_size(max_size(edge / s->block_size, from + 1), s->capacity);
@@ -220,4 +227,33 @@ size_t slab_purge(struct slice *s, struct iovec *ranges)
 		left &= ~(((1u << run) - 1) << at);
 	}
 	return n;
+}
+
+/* Puts the carved blocks that start on PAGES back on the free list. */
+static void unfilter(struct slice *s, uint32_t pages)
+{
+	for (; pages; pages &= pages - 1) {
+		size_t to, i = blocks_of_page(s, (size_t)__builtin_ctz(pages), &to);
+
+		for (; i < to; i++) {
+			struct block *b = block_at(s, i);
+
+			b->next = s->free;
+			b->key = slab_key(s);
+			s->free = b;
+		}
+	}
+}
+
+void slab_end_purge(struct slice *s, const struct iovec *range, bool dropped)
+{
+	size_t first = (size_t)((char *)range->iov_base - s->base) >> PAGE_SHIFT, count = range->iov_len >> PAGE_SHIFT;
+	uint32_t pages = ((1u << count) - 1) << first;
+
+	if (dropped) {
+		limit_sub(count);
+		return;
+	}
+	purged_set(s, (uint16_t)(s->purged & ~pages));
+	unfilter(s, pages);
 }

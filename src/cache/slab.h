@@ -156,9 +156,9 @@ void slab_init(struct slice *s, unsigned class, bool fresh);
 
 /*
  * Carves more blocks onto the empty free list: to the end of the page, or more where pages are dirty anyway; blocks
- * of purged pages first. False when every block is carved.
+ * of purged pages first. False when every block is carved, or a limit was met: then G says so.
  */
-bool slab_carve(struct slice *s);
+bool slab_carve(struct slice *s, struct growth *g);
 
 /* Carves one block of a slab with an empty free list, whose bytes are all zero; NULL when that cannot be had. */
 void *slab_carve_zero(struct slice *s);
@@ -186,5 +186,8 @@ enum { SLAB_RUNS_MAX = PAGES_PER_SLICE / 2 };
  * remote list. Returns the number of ranges.
  */
 size_t slab_purge(struct slice *s, struct iovec *ranges);
+
+/* The kernel has answered for one of the ranges. If it refused, the blocks are back on the free list. */
+void slab_end_purge(struct slice *s, const struct iovec *range, bool dropped);
 
 #endif

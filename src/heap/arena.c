@@ -137,12 +137,15 @@ static unsigned longest_run(uint32_t free)
 	return n;
 }
 
-/* Without the popcnt instruction, which not every CPU has, the compiler's own is a call. */
-static unsigned count_ones(uint32_t n)
+/* The slices of region number I of an extent that begins at slice FIRST of its first region and is COUNT long. */
+static uint32_t part(size_t first, size_t count, size_t i)
 {
-	n -= n >> 1 & 0x55555555;
-	n = (n & 0x33333333) + (n >> 2 & 0x33333333);
-	return ((n + (n >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+	size_t begin_at = i * SLICES_PER_REGION, end = first + count;
+
+	if (end <= begin_at)
+		return 0;
+	end = min_size(end - begin_at, SLICES_PER_REGION);
+	return i ? mask_of(0, end) : mask_of(first, end - first);
 }
 
 /* Positions at which COUNT free slices begin. */
@@ -233,6 +236,12 @@ static void relist(struct arena *a, struct region *r, uint32_t free)
 	}
 }
 
+/* Mostly it is one slice, a slab. */
+static size_t count_slices(uint32_t mask)
+{
+	return mask & (mask - 1) ? count_ones(mask) : mask != 0;
+}
+
 /* Every change of a region's use goes through here: it keeps lists and counters true. */
 static void update(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
 {
@@ -242,7 +251,8 @@ static void update(struct arena *a, struct region *r, uint32_t used, uint32_t to
 	set(&r->touched, touched);
 	r->aged &= ~used;
 	if (after != before)
-		atomic_fetch_add_explicit(&arena_dirty_slices, (size_t)count_ones(after) - count_ones(before),
+		atomic_fetch_add_explicit(&arena_dirty_slices,
+					  count_slices(after & ~before) - count_slices(before & ~after),
 					  memory_order_relaxed);
 	relist(a, r, ~used);
 }
@@ -306,24 +316,36 @@ static size_t position(uint32_t starts, size_t count)
 	return count == 1 ? 31 - (size_t)__builtin_clz(starts) : (size_t)__builtin_ctz(starts);
 }
 
-static struct slice *take_short(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero)
+/* The slices of MASK are to be touched: pages that R does not hold yet. */
+static size_t pages_more(struct region *r, uint32_t mask)
 {
-	struct region *r;
-	uint32_t mask, touched;
+	return (size_t)count_ones(mask & ~get(&r->touched)) * PAGES_PER_SLICE;
+}
+
+static struct slice *take_short(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero,
+				struct growth *g)
+{
+	struct region *r, *fresh = NULL;
+	uint32_t mask, used, touched;
 	size_t at;
 
 	lock_take(&a->lock);
 	r = pick(a, count, align);
-	if (!r && (r = heap_take(1, 1, a)))
-		update(a, r, 0, get(&r->touched));
-	if (!r) {
+	if (!r && !(r = fresh = heap_take(1, 1, a))) {
 		lock_drop(&a->lock);
 		return NULL;
 	}
-	at = position(run_starts(~get(&r->used), count) & aligned_positions(align), count);
+	used = fresh ? 0 : get(&r->used);
+	at = position(run_starts(~used, count) & aligned_positions(align), count);
 	mask = mask_of(at, count);
 	touched = get(&r->touched) & mask;
-	update(a, r, get(&r->used) | mask, get(&r->touched) | mask);
+	if (touched != mask && !limit_charge(g, pages_more(r, mask))) {
+		if (fresh)
+			heap_put(fresh, 1);
+		lock_drop(&a->lock);
+		return NULL;
+	}
+	update(a, r, used | mask, get(&r->touched) | mask);
 	lock_drop(&a->lock);
 	if (want_zero)
 		clear(r, mask, touched);
@@ -331,18 +353,36 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 	return begin(r, at, count);
 }
 
-static struct slice *take_long(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero)
+/* Regions from the heap for COUNT slices, which are charged. */
+static struct region *take_regions(struct arena *a, size_t count, size_t align, struct growth *g)
+{
+	size_t regions = (count + SLICES_PER_REGION - 1) / SLICES_PER_REGION, pages = 0;
+	struct region *first;
+
+	if (limit_forbids(g, count * PAGES_PER_SLICE))
+		return NULL;
+	first = heap_take(regions, align, a);
+	for (size_t i = 0; first && i < regions; i++)
+		pages += pages_more(first - i, part(0, count, i));
+	if (first && !limit_charge(g, pages)) {
+		heap_put(first, regions);
+		first = NULL;
+	}
+	return first;
+}
+
+static struct slice *take_long(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero,
+			       struct growth *g)
 {
 	size_t regions = (count + SLICES_PER_REGION - 1) / SLICES_PER_REGION;
 	struct region *first;
 
 	*zero = true;
 	lock_take(&a->lock);
-	first = heap_take(regions, max_size(align / SLICES_PER_REGION, 1), a);
+	first = take_regions(a, count, max_size(align / SLICES_PER_REGION, 1), g);
 	for (size_t i = 0; first && i < regions; i++) {
 		struct region *r = first - i;
-		uint32_t mask = mask_of(0, min_size(count - i * SLICES_PER_REGION, SLICES_PER_REGION));
-		uint32_t touched = get(&r->touched);
+		uint32_t mask = part(0, count, i), touched = get(&r->touched);
 
 		*zero = *zero && !(touched & mask);
 		r->spanning = i ? first->slices : NULL;
@@ -356,26 +396,16 @@ static struct slice *take_long(struct arena *a, size_t count, size_t align, bool
 	return first ? begin(first, 0, count) : NULL;
 }
 
-struct slice *arena_take(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero)
+struct slice *arena_take(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero, struct growth *g)
 {
 	bool ignored;
 
+	g->met = LIMIT_NONE;
 	if (count > UINT32_MAX)
 		return NULL;
 	if (count > HALF_REGION || align > SLICES_PER_REGION)
-		return take_long(a, count, align, want_zero, zero ? zero : &ignored);
-	return take_short(a, count, align, want_zero, zero ? zero : &ignored);
-}
-
-/* The slices of region number I of an extent that begins at slice FIRST of its first region and is COUNT long. */
-static uint32_t part(size_t first, size_t count, size_t i)
-{
-	size_t begin_at = i * SLICES_PER_REGION, end = first + count;
-
-	if (end <= begin_at)
-		return 0;
-	end = min_size(end - begin_at, SLICES_PER_REGION);
-	return i ? mask_of(0, end) : mask_of(first, end - first);
+		return take_long(a, count, align, want_zero, zero ? zero : &ignored, g);
+	return take_short(a, count, align, want_zero, zero ? zero : &ignored, g);
 }
 
 static size_t first_slice(const struct slice *s)
@@ -394,9 +424,12 @@ void arena_put(struct slice *s)
 	struct arena *a = atomic_load_explicit(&r->arena, memory_order_relaxed);
 	size_t first = first_slice(s), count = s->slices;
 
+	lock_take(&a->lock);
+	/* A slice that is touched counts whole: what was purged of the slab is in it again. */
+	if (s->kind == SLICE_SLAB && s->purged)
+		limit_add(count_ones(s->purged));
 	s->kind = SLICE_FREE;
 	s->bound = 0;
-	lock_take(&a->lock);
 	for (size_t i = 0; !a->retired && i * SLICES_PER_REGION < first + count; i++)
 		free_slices(a, r - i, part(first, count, i));
 	lock_drop(&a->lock);
@@ -415,12 +448,13 @@ static void shrink(struct arena *a, struct slice *s, size_t count)
 	}
 }
 
-static bool extend(struct arena *a, struct slice *s, size_t count)
+static bool extend(struct arena *a, struct slice *s, size_t count, struct growth *g)
 {
 	size_t first = first_slice(s), last = (first + s->slices - 1) / SLICES_PER_REGION;
 	size_t new_last = (first + count - 1) / SLICES_PER_REGION;
 	struct region *tail = s->region - last;
 	uint32_t more = part(first, count, last) & ~part(first, s->slices, last);
+	size_t pages;
 
 	/*
 	 * A long extent that begins within a region could never be moved by page tables: let it move once, by
@@ -430,6 +464,14 @@ static bool extend(struct arena *a, struct slice *s, size_t count)
 		return false;
 	if ((get(&tail->used) & more) || (new_last > last && !heap_take_after(tail, new_last - last, a)))
 		return false;
+	pages = pages_more(tail, more);
+	for (size_t i = last + 1; i <= new_last; i++)
+		pages += pages_more(s->region - i, part(first, count, i));
+	if (!limit_charge(g, pages)) {
+		if (new_last > last)
+			heap_put(tail - 1, new_last - last);
+		return false;
+	}
 	if (more)
 		update(a, tail, get(&tail->used) | more, get(&tail->touched) | more);
 	for (size_t i = last + 1; i <= new_last; i++) {
@@ -442,28 +484,39 @@ static bool extend(struct arena *a, struct slice *s, size_t count)
 	return true;
 }
 
-bool arena_resize(struct slice *s, size_t count)
+bool arena_resize(struct slice *s, size_t count, struct growth *g)
 {
 	struct arena *a = atomic_load_explicit(&s->region->arena, memory_order_relaxed);
 	bool ok = true;
 
+	g->met = LIMIT_NONE;
 	if (count > UINT32_MAX)
 		return false;
 	lock_take(&a->lock);
 	if (a->retired)
 		ok = count <= s->slices;
 	else if (count > s->slices)
-		ok = extend(a, s, count);
+		ok = extend(a, s, count, g);
 	else
 		shrink(a, s, count);
 	lock_drop(&a->lock);
 	return ok;
 }
 
-void arena_set_zero(struct slice *s, size_t regions)
+void arena_set_zero(struct slice *s, size_t regions, struct growth *g)
 {
-	for (size_t i = 0; i < regions; i++)
-		set(&(s->region - i)->touched, 0);
+	limit_open();
+	for (size_t i = 0; i < regions; i++) {
+		struct region *r = s->region - i;
+		size_t pages = (size_t)count_ones(get(&r->touched)) * PAGES_PER_SLICE;
+		size_t known = g ? min_size(g->credit, pages) : 0;
+
+		set(&r->touched, 0);
+		limit_sub(pages - known);
+		if (known)
+			g->credit -= known;
+	}
+	limit_close();
 }
 
 /*
@@ -520,8 +573,10 @@ static void end_purge(struct region *r, const struct iovec *range, bool dropped)
 
 	lock_take(&a->lock);
 	if (!a->retired) {
-		if (dropped)
+		if (dropped) {
 			set(&r->touched, get(&r->touched) & ~mask);
+			limit_sub((size_t)count_ones(mask) * PAGES_PER_SLICE);
+		}
 		free_slices(a, r, mask);
 	}
 	lock_drop(&a->lock);
@@ -558,16 +613,19 @@ size_t arena_purge(struct heap *h, bool aged_only)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-void arena_after_fork(void)
+bool arena_after_fork(void)
 {
+	bool torn = false;
+
 	for (int i = 0; i < ARENAS_MAX; i++) {
 		struct arena *a = atomic_load_explicit(&arenas[i], memory_order_relaxed);
 
 		if (!a || !lock_held(&a->lock))
 			continue;
-		a->retired = true;
+		a->retired = torn = true;
 		lock_reset(&a->lock);
 	}
 	if (lock_held(&create_lock))
 		lock_reset(&create_lock);
+	return torn;
 }

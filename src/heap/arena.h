@@ -10,6 +10,7 @@
 #define PMD_HEAP_ARENA_H
 
 #include "heap/heap.h"
+#include "heap/limit.h"
 
 enum {
 	ARENAS_MAX = 256,
@@ -45,18 +46,21 @@ void arena_unassign(struct arena *a);
 /*
  * An extent of COUNT slices whose address is a multiple of ALIGN slices (a power of two). Its first descriptor has
  * base, region and slices set and is otherwise for the caller to fill. With CLEAR the extent reads as zero; without,
- * *zero (may be NULL) tells whether it does. NULL when memory is short.
+ * *zero (may be NULL) tells whether it does. NULL when memory is short, or a limit was met: then G says so.
  */
-struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, bool *zero);
+struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, bool *zero, struct growth *g);
 
 /* Takes back the extent that begins with S. Descriptors of inner slices have been cleared by the caller. */
 void arena_put(struct slice *s);
 
-/* Makes the extent COUNT slices long where it is; what is new of it may hold anything. Shrinking succeeds always. */
-bool arena_resize(struct slice *s, size_t count);
+/*
+ * Makes the extent COUNT slices long where it is; what is new of it may hold anything. Shrinking succeeds always. False
+ * because of a limit: G says so.
+ */
+bool arena_resize(struct slice *s, size_t count, struct growth *g);
 
-/* The first REGIONS regions of the extent, all of which are its own, read as zero now. */
-void arena_set_zero(struct slice *s, size_t regions);
+/* The first REGIONS regions of the extent, all of which are its own, read as zero now. They use up G's credit, if any. */
+void arena_set_zero(struct slice *s, size_t regions, struct growth *g);
 
 /*
  * Gives back H's free slices that were touched, in regions that are in use; with AGED_ONLY those alone that were so
@@ -70,7 +74,7 @@ extern HIDDEN _Atomic size_t arena_dirty_slices;
 /* The slices of S's first region that are its extent's. */
 uint32_t arena_mask(const struct slice *s);
 
-/* In a forked child: gives up the arenas that a thread that is gone had locked. */
-void arena_after_fork(void);
+/* In a forked child: gives up the arenas that a thread that is gone had locked. Returns whether there were any. */
+bool arena_after_fork(void);
 
 #endif

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "conf/options.h"
+#include "heap/limit.h"
 #include "heap/pool.h"
 #include "os/os.h"
 
@@ -290,11 +291,16 @@ static void retire(struct heap *h)
 	lock_reset(&h->lock);
 }
 
-void heap_after_fork(void)
+bool heap_after_fork(void)
 {
+	bool torn = false;
+
 	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++) {
+		bool held = lock_held(&heaps[i]->lock);
+
 		heaps[i]->inherited = heaps[i]->committed;
-		if (lock_held(&heaps[i]->lock))
+		torn |= held;
+		if (held)
 			retire(heaps[i]);
 		else if (!heaps[i]->retired)
 			pool_after_fork(heaps[i]);
@@ -306,4 +312,5 @@ void heap_after_fork(void)
 		pool.at = pool.end = NULL;
 		lock_reset(&pool.lock);
 	}
+	return torn;
 }

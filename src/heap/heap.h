@@ -130,8 +130,8 @@ void heap_make_lazy(struct heap *h);
 void *meta_alloc(size_t bytes);
 size_t meta_bytes(void);
 
-/* In a forked child: gives up whatever a thread that is gone had locked. */
-void heap_after_fork(void);
+/* In a forked child: gives up whatever a thread that is gone had locked. Returns whether there was a heap among it. */
+bool heap_after_fork(void);
 
 static inline struct region *heap_region(struct heap *h, size_t i)
 {

@@ -4,6 +4,7 @@
  * is not held while the kernel is asked.
  */
 #include "heap/pool.h"
+#include "heap/limit.h"
 #include "os/os.h"
 #include "release/release.h"
 
@@ -300,6 +301,7 @@ static void settle(struct heap *h, struct region *r, int error)
 	} else if (error) {
 		make_dirty(h, r, false);
 	} else {
+		limit_sub((size_t)count_ones(r->touched) * PAGES_PER_SLICE);
 		atomic_store_explicit(&r->touched, 0, memory_order_relaxed);
 		make_clean(h, r);
 	}

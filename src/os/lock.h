@@ -3,7 +3,7 @@
  * A mutex of four bytes over futex(2), after U. Drepper, "Futexes Are Tricky" (2011), mutex 3: 0 free, 1 taken, 2
  * taken and somebody may wait. Zeroed memory is a free lock.
  *
- * Locks are ranked: cache, then arena, then heap, then those that are innermost (caches list, metadata pool). A
+ * Locks are ranked: relief, cache, then arena, then heap, then those that are innermost (caches list, metadata pool). A
  * thread takes them in that order only, so they cannot deadlock. fork() takes none: the child looks which were held
  * and gives up what they guard.
  */
