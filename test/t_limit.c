@@ -14,8 +14,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define SOFT    (32 * MIB)
-#define HARD    (64 * MIB)
+#define SOFT    (16 * MIB)
+#define HARD    (32 * MIB)
 #define SLACK   (4 * MIB)
 #define THREADS 4
 
@@ -102,9 +102,9 @@ static void check_full(void *block, size_t size)
 
 static void test_sizes(void)
 {
-	static const size_t sizes[] = {48, 1000, 5000, 60000, 250000, MIB, 5 * MIB};
+	static const size_t sizes[] = {48, 1000, 5000, 60000, 250000, MIB, 3 * MIB};
 	void *list = NULL;
-	for (size_t i = 0; i < 2 * LENGTH(sizes); i++) {
+	for (size_t i = 0; i <= LENGTH(sizes); i++) {
 		size_t size = sizes[i % LENGTH(sizes)], got = take_all(&list, size);
 		check_bounds();
 		CHECK_SAY(got >= HARD - HARD / 4, "%zu bytes in blocks of %zu", got, size);
@@ -143,7 +143,7 @@ static void test_mixed(void)
 /* Growing in place and by mremap needs the difference only. */
 static void test_growth(void)
 {
-	const size_t from = 40 * MIB, to = 60 * MIB;
+	const size_t from = 20 * MIB, to = 30 * MIB;
 	char *p = t_malloc(from);
 	CHECK(p);
 	memset(p, 0x5a, from);
@@ -214,7 +214,7 @@ static void test_others(void)
 static void test_fork(void)
 {
 	void *list = NULL, *more = NULL;
-	for (size_t i = 0; i < 20; i++) {
+	for (size_t i = 0; i < 10; i++) {
 		void **p = t_malloc(MIB);
 		CHECK(p);
 		memset(p, 1, MIB);
@@ -228,7 +228,7 @@ static void test_fork(void)
 		check_child(60);
 		CHECK_SAY(stats().resident_bytes == held, "%zu, %zu in the parent", stats().resident_bytes, held);
 		size_t got = take_all(&more, 100000);
-		CHECK_SAY(got <= HARD - 20 * MIB && got >= HARD - 32 * MIB, "%zu bytes in the child", got);
+		CHECK_SAY(got <= HARD - 10 * MIB && got >= HARD - 18 * MIB, "%zu bytes in the child", got);
 		give_all(&more);
 		give_all(&list);
 		CHECK(take_all(&more, 100000) >= HARD - HARD / 4);
@@ -280,7 +280,7 @@ static void test_hard(void)
 /* Half of many blocks is free, in pieces that are too small for what comes then. */
 static void test_soft(void)
 {
-	char *blocks[28];
+	char *blocks[14];
 	for (size_t i = 0; i < LENGTH(blocks); i++) {
 		blocks[i] = t_malloc(MIB);
 		CHECK(blocks[i]);
@@ -289,13 +289,13 @@ static void test_soft(void)
 	for (size_t i = 0; i < LENGTH(blocks); i += 2)
 		t_free(blocks[i]);
 	struct pmd_stats before = stats();
-	CHECK_SAY(before.resident_bytes >= 28 * MIB, "%zu bytes", before.resident_bytes);
-	char *large = t_malloc(30 * MIB);
+	CHECK_SAY(before.resident_bytes >= 14 * MIB, "%zu bytes", before.resident_bytes);
+	char *large = t_malloc(15 * MIB);
 	CHECK(large);
-	memset(large, 1, 30 * MIB);
+	memset(large, 1, 15 * MIB);
 	struct pmd_stats after = stats();
 	CHECK(after.limit_releases > before.limit_releases);
-	CHECK_SAY(after.resident_bytes <= (14 + 30 + 4) * MIB, "%zu bytes", after.resident_bytes);
+	CHECK_SAY(after.resident_bytes <= (7 + 15 + 3) * MIB, "%zu bytes", after.resident_bytes);
 	check_bounds();
 	if (!hard) {
 		/* Beyond the soft limit all goes on. */
@@ -318,18 +318,18 @@ static void test_soft(void)
 /* Lowered below what is held: what is free goes back at once, and what is in use stays. */
 static void test_lowered(void)
 {
-	char *p = t_malloc(20 * MIB), *q = t_malloc(20 * MIB);
+	char *p = t_malloc(10 * MIB), *q = t_malloc(10 * MIB);
 	CHECK(p && q);
-	memset(p, 1, 20 * MIB);
-	memset(q, 1, 20 * MIB);
+	memset(p, 1, 10 * MIB);
+	memset(q, 1, 10 * MIB);
 	t_free(p);
-	CHECK(stats().resident_bytes >= 40 * MIB);
-	CHECK(pmd_limit(0, 10 * MIB) == 0);
-	CHECK(stats().resident_bytes <= 24 * MIB);
+	CHECK(stats().resident_bytes >= 20 * MIB);
+	CHECK(pmd_limit(0, 6 * MIB) == 0);
+	CHECK(stats().resident_bytes <= 13 * MIB);
 	CHECK(t_malloc(MIB) == NULL && errno == ENOMEM);
-	CHECK(q[20 * MIB - 1] == 1);
+	CHECK(q[10 * MIB - 1] == 1);
 	t_free(q);
-	CHECK((p = t_malloc(8 * MIB)));
+	CHECK((p = t_malloc(5 * MIB)));
 	t_free(p);
 }
 
@@ -338,8 +338,8 @@ static void test_call(void)
 	char value[32];
 	CHECK(pmd_limit(2, 1) == EINVAL);
 	CHECK(pmd_limit(SOFT, HARD) == 0);
-	CHECK(pmd_option_get("limit", value, sizeof value) == 0 && strcmp(value, "32M") == 0);
-	CHECK(pmd_option_get("limit_hard", value, sizeof value) == 0 && strcmp(value, "64M") == 0);
+	CHECK(pmd_option_get("limit", value, sizeof value) == 0 && strcmp(value, "16M") == 0);
+	CHECK(pmd_option_get("limit_hard", value, sizeof value) == 0 && strcmp(value, "32M") == 0);
 	CHECK(pmd_limit(0, 0) == 0);
 	CHECK(pmd_option_get("limit_hard", value, sizeof value) == 0 && strcmp(value, "none") == 0);
 	char *p = t_malloc(4 * HARD);
@@ -348,7 +348,7 @@ static void test_call(void)
 	CHECK(stats().limit_refusals == 0);
 	test_lowered();
 	CHECK(pmd_limit(SOFT, 0) == 0);
-	CHECK(pmd_option_set("limit_hard", "64M") == 0);
+	CHECK(pmd_option_set("limit_hard", "32M") == 0);
 	soft = hard = true;
 }
 
@@ -382,10 +382,10 @@ static void check_line(int err, bool expected)
 
 int main(int argc, char **argv)
 {
-	const char *conf = VARIANTS(argc, argv, "thp:never,decay_ms:-1,limit_hard:64M", "thp:never,limit_hard:64M",
-				    "thp:never,decay_ms:0,limit_hard:65536K", "thp:never,decay_ms:-1,limit:32M",
-				    "thp:never,decay_ms:-1,limit:32M,limit_hard:64M", "thp:never,decay_ms:-1",
-				    "thp:never,decay_ms:100,background:off,limit:32M,limit_hard:64M");
+	const char *conf = VARIANTS(argc, argv, "thp:never,decay_ms:-1,limit_hard:32M", "thp:never,limit_hard:32M",
+				    "thp:never,decay_ms:0,limit_hard:32768K", "thp:never,decay_ms:-1,limit:16M",
+				    "thp:never,decay_ms:-1,limit:16M,limit_hard:32M", "thp:never,decay_ms:-1",
+				    "thp:never,decay_ms:100,background:off,limit:16M,limit_hard:32M");
 	int err[2];
 	hard = strstr(conf, "limit_hard");
 	soft = strstr(conf, "limit:");
