@@ -351,10 +351,12 @@ static size_t purge_class(struct arena *a, struct slice **list, uint32_t until)
 	size_t n, bytes = 0;
 
 	do {
+		atomic_fetch_add_explicit(&limit_dropping, 1, memory_order_relaxed);
 		lock_take(&a->lock);
 		n = a->retired ? 0 : take_for_purge(a, list, until, batch);
 		lock_drop(&a->lock);
 		bytes += purge_batch(a, batch, n);
+		atomic_fetch_sub_explicit(&limit_dropping, 1, memory_order_relaxed);
 	} while (n == PURGE_BATCH);
 	COUNT_ADD(purged_bytes, bytes);
 	return bytes;

@@ -10,9 +10,9 @@
 #include "os/os.h"
 
 enum {
-	ROUNDS = 3, /* so often for one request: others may take what came free */
-	SOFT_SHARE =
-		256 /* less than this part of the heap is not worth a look at all of it at each step above the limit */
+	ROUNDS = 3,        /* so often for one request: others may take what came free */
+	PATIENCE_MS = 100, /* so long for what other threads are giving back */
+	SOFT_SHARE = 256,  /* less than this part of the heap is not worth a look at all of it for each step beyond */
 };
 
 static struct lock relief_lock; /* taken before any other */
@@ -25,16 +25,27 @@ static size_t free_bytes(void)
 	return (COUNT_GET(dirty_regions) << REGION_SHIFT) + (slices << SLICE_SHIFT);
 }
 
-/* Returns whether the heap holds less than before. */
-static bool give_back(void)
+/* What other threads are giving back is nobody's, and not found by looking for what is free. */
+static void wait_for_others(size_t before)
 {
-	size_t before = limit_held_bytes();
+	static _Atomic uint32_t nobody;
 
+	for (int i = 0; i < PATIENCE_MS && limit_held_bytes() >= before; i++) {
+		if (!atomic_load_explicit(&limit_dropping, memory_order_relaxed))
+			break;
+		os_wait(&nobody, 0, 1);
+	}
+}
+
+/* Returns whether the heap holds less than BEFORE. */
+static bool give_back(size_t before)
+{
 	lock_take(&relief_lock);
 	if (limit_held_bytes() >= before) {
 		atomic_fetch_add_explicit(&limit_releases, 1, memory_order_relaxed);
 		cache_flush();
 		scavenger_release_all();
+		wait_for_others(before);
 	}
 	lock_drop(&relief_lock);
 	return limit_held_bytes() < before;
@@ -63,15 +74,16 @@ static void refuse(const struct growth *g)
 bool relief(struct growth *g)
 {
 	enum limit met = g->met;
+	size_t held = g->held << PAGE_SHIFT;
 
 	g->met = LIMIT_NONE;
 	if (met == LIMIT_SOFT) {
 		g->past_soft = true;
-		if (free_bytes() >= limit_held_bytes() / SOFT_SHARE)
-			give_back();
+		if (free_bytes() >= held / SOFT_SHARE)
+			give_back(held);
 		return true;
 	}
-	if (met == LIMIT_HARD && g->rounds++ < ROUNDS && give_back())
+	if (met == LIMIT_HARD && g->rounds++ < ROUNDS && give_back(held))
 		return true;
 	if (met == LIMIT_HARD)
 		refuse(g);
@@ -83,7 +95,7 @@ void relief_after_change(void)
 	size_t held = limit_held_bytes();
 
 	if (held > (size_t)OPTION(limit) || held > (size_t)OPTION(limit_hard))
-		give_back();
+		give_back(held);
 }
 
 void relief_after_fork(void)

@@ -598,12 +598,14 @@ size_t arena_purge(struct heap *h, bool aged_only)
 	size_t top = atomic_load_explicit(&h->top, memory_order_acquire), bytes = 0;
 	struct purge p = {.n = 0};
 
+	atomic_fetch_add_explicit(&limit_dropping, 1, memory_order_relaxed);
 	for (size_t i = 0; i < top; i++) {
 		add_runs(&p, heap_region(h, i), begin_purge(heap_region(h, i), aged_only));
 		if (p.n > PURGE_RANGES - RUNS_MAX)
 			bytes += run_purge(&p);
 	}
 	bytes += run_purge(&p);
+	atomic_fetch_sub_explicit(&limit_dropping, 1, memory_order_relaxed);
 	COUNT_ADD(purged_bytes, bytes);
 	return bytes;
 }

@@ -5,16 +5,17 @@
 
 _Atomic size_t limit_held;
 _Atomic size_t limit_refusals, limit_releases;
-_Atomic unsigned limit_changes;
+_Atomic unsigned limit_changes, limit_dropping;
 
 static size_t pages_of(int64_t bytes)
 {
 	return bytes == SIZE_NONE ? SIZE_MAX : (size_t)bytes >> PAGE_SHIFT;
 }
 
-static bool meet(struct growth *g, enum limit limit, size_t pages)
+static bool meet(struct growth *g, enum limit limit, size_t held, size_t pages)
 {
 	g->met = limit;
+	g->held = held;
 	g->wanted = pages;
 	return false;
 }
@@ -32,9 +33,9 @@ bool limit_charge(struct growth *g, size_t pages)
 	/* Not added first and taken back on failure: meanwhile others would be refused what fits. */
 	do {
 		if (held + pages > hard)
-			return meet(g, LIMIT_HARD, pages);
+			return meet(g, LIMIT_HARD, held, pages);
 		if (held + pages > soft)
-			return meet(g, LIMIT_SOFT, pages);
+			return meet(g, LIMIT_SOFT, held, pages);
 	} while (!atomic_compare_exchange_weak_explicit(&limit_held, &held, held + pages, memory_order_relaxed,
 							memory_order_relaxed));
 	return true;
@@ -44,19 +45,21 @@ bool limit_forbids(struct growth *g, size_t pages)
 {
 	size_t hard = pages_of(OPTION(limit_hard));
 
-	return hard != SIZE_MAX && pages > g->credit && pages - g->credit > hard &&
-	       !meet(g, LIMIT_HARD, pages - g->credit);
+	if (hard == SIZE_MAX || pages <= g->credit || pages - g->credit <= hard)
+		return false;
+	g->rounds = UINT8_MAX;
+	return !meet(g, LIMIT_HARD, 0, pages - g->credit);
 }
 
 bool limit_settle(struct growth *g)
 {
-	size_t credit = g->credit;
+	size_t credit = g->credit, held;
 
 	if (!credit)
 		return true;
-	limit_add(credit);
+	held = atomic_fetch_add_explicit(&limit_held, credit, memory_order_relaxed);
 	g->credit = 0;
-	return limit_held <= pages_of(OPTION(limit_hard)) || meet(g, LIMIT_HARD, credit);
+	return held + credit <= pages_of(OPTION(limit_hard)) || meet(g, LIMIT_HARD, held + credit, credit);
 }
 
 /* ---- Fork -------------------------------------------------------------------------------------------------------- */
@@ -85,6 +88,6 @@ void limit_after_fork(bool torn)
 {
 	if (torn || limit_changes)
 		limit_held = count_all();
-	limit_changes = 0;
+	limit_changes = limit_dropping = 0;
 	CHECK_DEBUG(limit_held == count_all());
 }

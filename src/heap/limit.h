@@ -27,6 +27,7 @@ struct growth {
 	enum limit met; /* what the last attempt failed by; LIMIT_NONE: not by a limit */
 	bool past_soft; /* everything free was given back: the soft limit does not hold any more */
 	uint8_t rounds; /* how often that was done because of the hard limit */
+	size_t held;    /* pages that there were then */
 	size_t wanted;  /* pages that the last attempt would have added */
 	size_t credit;  /* pages that go when the request succeeds, as mremap moves them: not to be charged again */
 };
@@ -58,6 +59,9 @@ static inline void limit_sub(size_t pages)
 {
 	atomic_fetch_sub_explicit(&limit_held, pages, memory_order_relaxed);
 }
+
+/* Threads that have taken free pages out to drop them: what they hold is about to go. Relief waits for them. */
+extern HIDDEN _Atomic unsigned limit_dropping;
 
 extern HIDDEN _Atomic unsigned limit_changes;
 
