@@ -27,6 +27,7 @@ COMPILED_TESTS = \
 	test/t_mlock \
 	test/t_options \
 	test/t_overcommit \
+	test/t_pressure_cgroup \
 	test/t_pressure_wait \
 	test/t_random \
 	test/t_random_threads \
@@ -42,6 +43,7 @@ COMPILED_TESTS = \
 # No static program with a sanitizer: its run-time library is shared.
 if !SANITIZED
 COMPILED_TESTS += test/t_static_archive test/t_static_cxx test/t_static_object
+STATIC_UNLESS_SANITIZED = -all-static
 endif
 
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
@@ -115,8 +117,11 @@ test_t_options_LDADD = $(LINK_LIBRARY)
 test_t_options_LDFLAGS = $(LINK_IN_PLACE)
 test_t_overcommit_LDADD = $(LINK_LIBRARY)
 test_t_overcommit_LDFLAGS = $(LINK_IN_PLACE)
-# An inner part: from the objects in which its names can be seen.
+# Inner parts are tested with the objects in which their names can be seen.
+test_t_pressure_cgroup_LDADD = libpmdalloc-parts.a $(LIBURING)
+test_t_pressure_cgroup_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_pressure_wait_LDADD = libpmdalloc-parts.a $(LIBURING)
+test_t_pressure_wait_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_random_LDADD = $(LINK_LIBRARY)
 test_t_random_LDFLAGS = $(LINK_IN_PLACE)
 test_t_random_threads_LDADD = $(LINK_LIBRARY)
@@ -169,3 +174,18 @@ check-vmas: test/t_vmas$(EXEEXT)
 	OPS=1000000000 CHECK_SLOWER=1000 test/t_vmas
 
 .PHONY: check-fork check-race check-vmas
+
+# Free memory is not swapped out: in a machine of its own, in QEMU.
+if !SANITIZED
+EXTRA_PROGRAMS = test/pressure_guest
+test_pressure_guest_LDADD = libpmdalloc.a
+test_pressure_guest_LDFLAGS = $(AM_LDFLAGS) -all-static
+CLEANFILES += $(EXTRA_PROGRAMS)
+FOR_THE_MACHINE = test/pressure_guest$(EXEEXT) test/t_pressure_cgroup$(EXEEXT) test/t_pressure_wait$(EXEEXT)
+endif
+EXTRA_DIST += test/pressure.sh test/pressure_guest.c test/qemu/machine.sh
+
+check-pressure: $(FOR_THE_MACHINE)
+	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/test/pressure.sh || test $$? -eq 77
+
+.PHONY: check-pressure

@@ -1,0 +1,188 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# A small machine for tests that need a kernel of their own, or that would disturb the one they run on. To be sourced.
+#
+#   machine_begin                            ends the script as skipped where QEMU or a tool is missing
+#   machine_kernel PACKAGE                   the Debian kernel to boot; also as skipped where it cannot be had
+#   machine_modules NAME...                  modules of that kernel, loaded at the start with those that they need
+#   machine_files FILE...                    what shall be in the command's folder
+#   machine_run SECONDS MEMORY_MIB COMMAND   boots, runs COMMAND in busybox's shell, shows what it prints, and returns its
+#                                            status; 124 when it took longer
+#
+# Nothing of this machine is changed but the folder machine_cache: packages are downloaded there by the machine's own apt
+# sources, and unpacked, not installed. The processors are emulated where KVM does not really work.
+
+machine_cache=${PMD_KERNEL_CACHE:-${PMD_BUILD:-.}/kernels}
+machine_apt=()    # options for apt-get and apt-cache, for packages of other suites
+machine_append='' # to the kernel's command line
+machine_cpus=2
+machine_work=''
+machine_pid=''
+
+machine_skip()
+{
+	echo "skipped: $*" >&2
+	exit 77
+}
+
+machine_end()
+{
+	[ -z "$machine_pid" ] || kill "$machine_pid" 2>/dev/null
+	[ -z "$machine_work" ] || rm -rf "$machine_work"
+}
+
+machine_begin()
+{
+	local tool
+	[ "$(uname -m)" = x86_64 ] || machine_skip "the machine in QEMU is for x86_64"
+	for tool in qemu-system-x86_64 cpio gzip xz dpkg-deb apt-get; do
+		command -v "$tool" >/dev/null || machine_skip "there is no $tool"
+	done
+	[ -x /bin/busybox ] || machine_skip "there is no /bin/busybox (package busybox-static)"
+	! ldd /bin/busybox >/dev/null 2>&1 || machine_skip "/bin/busybox is not static (package busybox-static)"
+	trap machine_end EXIT
+	trap 'exit 130' INT TERM HUP
+	mkdir -p "$machine_cache" && machine_cache=$(cd "$machine_cache" && pwd -P) || exit
+	machine_work=$(mktemp -d "${TMPDIR:-/tmp}/machine.XXXXXX") || exit
+	machine_make_tree
+}
+
+# --- the kernel -------------------------------------------------------------------------------------------------------
+
+# The package that the meta package $1 stands for, or $1 itself.
+machine_package()
+{
+	local real
+	real=$(apt-cache "${machine_apt[@]}" depends --important "$1" 2>/dev/null |
+		sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+	echo "${real:-$1}"
+}
+
+machine_unpack()
+{
+	local part=$2.part
+	rm -rf "$part"
+	mkdir "$part" && cd "$part" || return
+	apt-get "${machine_apt[@]}" download -q "$1" >apt.log 2>&1 && dpkg-deb -x ./*.deb . && rm -f ./*.deb && mv "$part" "$2"
+}
+
+machine_kernel()
+{
+	local package dir
+	package=$(machine_package "$1")
+	dir=$machine_cache/$package
+	[ -d "$dir" ] || (machine_unpack "$package" "$dir") ||
+		machine_skip "package $package cannot be had: $(tail -n 1 "$dir.part/apt.log" 2>/dev/null)"
+	machine_image=$(echo "$dir"/boot/vmlinuz-*)
+	machine_library=$dir/lib/modules
+	[ -d "$machine_library" ] || machine_library=$dir/usr/lib/modules
+	[ -e "$machine_image" ] || machine_skip "package $package holds no kernel"
+}
+
+machine_module()
+{
+	local found out=$machine_tree/modules/$1.ko need
+	[ ! -e "$out" ] || return 0
+	found=$(find "$machine_library" -name "$1.ko*" -o -name "${1//_/-}.ko*" | head -n 1)
+	[ -n "$found" ] || return 0 # built in, or not in this kernel: the command will see
+	case $found in
+	*.xz) xz -dc "$found" >"$out" ;;
+	*) cp "$found" "$out" ;;
+	esac || return
+	for need in $(tr '\0' '\n' <"$out" | sed -n 's/^depends=//p' | tr ',' ' '); do
+		machine_module "$need" || return
+	done
+	echo "$1.ko" >>"$machine_tree/modules/order"
+}
+
+machine_modules()
+{
+	local name
+	for name in "$@"; do
+		machine_module "$name" || return
+	done
+}
+
+# --- what is in the machine -------------------------------------------------------------------------------------------
+
+# What runs first in it. The last line tells how the command ended: QEMU's own status cannot.
+machine_init()
+{
+	cat <<'END'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/ TERM=dumb
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t cgroup2 cgroup /sys/fs/cgroup
+ip link set lo up
+[ ! -e /modules/order ] || while read -r module; do insmod "/modules/$module"; done </modules/order
+cd /test
+echo machine-start
+sh /command
+echo "machine-status $?"
+poweroff -f
+END
+}
+
+machine_make_tree()
+{
+	machine_tree=$machine_work/tree
+	mkdir -p "$machine_tree"/{bin,dev,modules,proc,sys,test,tmp} && cp /bin/busybox "$machine_tree/bin/" || exit
+	machine_init >"$machine_tree/init" && chmod 755 "$machine_tree/init" || exit
+}
+
+machine_files()
+{
+	cp -L "$@" "$machine_tree/test/" || exit
+}
+
+# --- running it -------------------------------------------------------------------------------------------------------
+
+# machine_boot ACCELERATOR SECONDS MEMORY_MIB COMMAND; what it prints is in machine_work/console.
+machine_boot()
+{
+	local status
+	echo "$4" >"$machine_tree/command"
+	(cd "$machine_tree" && find . | cpio -o -H newc --quiet) | gzip -1 >"$machine_work/initramfs" || return
+	timeout -k 5 "$2" qemu-system-x86_64 -accel "$1" -cpu max -m "$3" -smp "$machine_cpus" -nodefaults -no-user-config \
+		-no-reboot -display none -serial stdio -kernel "$machine_image" -initrd "$machine_work/initramfs" \
+		-append "console=ttyS0 panic=-1 quiet $machine_append" </dev/null >"$machine_work/raw" 2>&1 &
+	machine_pid=$!
+	wait "$machine_pid"
+	status=$?
+	machine_pid=
+	tr -d '\r' <"$machine_work/raw" >"$machine_work/console"
+	return $status
+}
+
+# KVM where it really starts this kernel: there are machines that have /dev/kvm, and on which nothing comes of it.
+machine_accelerator()
+{
+	local known=$machine_cache/accelerator
+	if [ ! -e "$known" ]; then
+		echo tcg >"$known"
+		if [ -w /dev/kvm ]; then
+			machine_boot kvm 10 512 true 2>/dev/null
+			! grep -q '^machine-status 0' "$machine_work/console" || echo kvm >"$known"
+		fi
+	fi
+	machine_accel=$(cat "$known")
+}
+
+machine_run()
+{
+	local status
+	machine_accelerator
+	machine_boot "$machine_accel" "$@"
+	status=$?
+	sed -n '/^machine-start/,$p' "$machine_work/console" | grep -v -e '^machine-' -e 'reboot: Power down'
+	if grep -q '^machine-status' "$machine_work/console"; then
+		return "$(sed -n 's/^machine-status //p' "$machine_work/console")"
+	fi
+	echo "the machine did not come to its end (QEMU's status: $status); its last words:" >&2
+	tail -n 20 "$machine_work/console" >&2
+	return $((status ? status : 1))
+}
