@@ -7,51 +7,17 @@
  * warm-up. Ahead of all, memory is touched and given back past the allocator: a virtual machine may have to fetch it
  * from its host, which would be charged to whoever comes first.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
 #include "bench.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 
 static const struct bench *const families[] = {
 	hot_benches, batch_benches, replace_benches, pipe_benches, larson_benches, grow_benches,
 };
 
 enum { FAMILIES = sizeof(families) / sizeof(families[0]) };
-
-noreturn void die(const char *what)
-{
-	fprintf(stderr, "bench: %s\n", what);
-	_Exit(2);
-}
-
-uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-void *table_new(size_t bytes)
-{
-	void *table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	if (table == MAP_FAILED)
-		die("no memory for a table");
-	return table;
-}
-
-void table_drop(void *table, size_t bytes)
-{
-	munmap(table, bytes);
-}
 
 static void list(void)
 {
@@ -67,14 +33,6 @@ static const struct bench *find(const char *name)
 			if (!strcmp(b->name, name))
 				return b;
 	return NULL;
-}
-
-static const char *allocator(void)
-{
-	void *address = dlsym(RTLD_DEFAULT, "malloc");
-	Dl_info info;
-
-	return address && dladdr(address, &info) && info.dli_fname ? info.dli_fname : "?";
 }
 
 /* Next number of operations, after OPS of them took NS: aims a fifth past MINIMUM, at most ten times more. */
@@ -101,7 +59,7 @@ static void measure(const struct bench *b, uint64_t minimum, uint64_t fixed_ops)
 		ops = next_ops(ops, ns, minimum);
 		ns = b->run(b, ops);
 	}
-	printf("%s\t%.3f\t%llu\t%s\n", b->name, (double)ns / (double)ops, (unsigned long long)ops, allocator());
+	printf("%s\t%.3f\t%llu\t%s\n", b->name, (double)ns / (double)ops, (unsigned long long)ops, allocator_file());
 }
 
 int main(int argc, char **argv)

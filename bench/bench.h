@@ -35,6 +35,9 @@ extern const struct bench hot_benches[], batch_benches[], replace_benches[], pip
 noreturn void die(const char *what);
 uint64_t now_ns(void);
 
+/* The file that serves malloc. */
+const char *allocator_file(void);
+
 /* Zeroed, touched memory for a benchmark's own tables, and its end. */
 void *table_new(size_t bytes);
 void table_drop(void *table, size_t bytes);
