@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A program that swings between little and much memory: --high-mib live, then all but --low-mib are freed, in random
- * order or the last allocated first, and so on, each half of --period-ms long. What it will need again soon should stay (no page is fetched twice),
- * what it will not need for long should go. Per swing: the page faults of growing; RSS and VmPTE at the end of the low
- * half. Reported are medians without the first --skip swings, in which the memory is fetched for the first time.
+ * order or the last allocated first, and so on, each half of --period-ms long. What it will need again soon should
+ * stay (no page is fetched twice), what it will not need for long should go. Per swing: the page faults of growing; RSS
+ * and VmPTE at the end of the low half. Reported are medians without the first --skip swings, in which the memory is
+ * fetched for the first time.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -129,10 +130,15 @@ static void report(size_t swings_releases)
 int main(int argc, char **argv)
 {
 	const struct option_of known[] = {
-		{"--low-mib", &options.low_mib, NULL},     {"--high-mib", &options.high_mib, NULL},
-		{"--period-ms", &options.period_ms, NULL}, {"--swings", &options.swings, NULL},
-		{"--skip", &options.skip, NULL},           {"--low", &options.low, NULL},
-		{"--high", &options.high, NULL},           {0},
+		{"--order", &options.order, order_words},
+		{"--low-mib", &options.low_mib, NULL},
+		{"--high-mib", &options.high_mib, NULL},
+		{"--period-ms", &options.period_ms, NULL},
+		{"--swings", &options.swings, NULL},
+		{"--skip", &options.skip, NULL},
+		{"--low", &options.low, NULL},
+		{"--high", &options.high, NULL},
+		{0},
 	};
 	struct pmd_stats before = {0}, after;
 	uint64_t from;

@@ -9,6 +9,7 @@
 #include "config.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #ifdef HAVE_VALGRIND_MEMCHECK_H
 
@@ -31,6 +32,12 @@ static inline void memcheck_resume(void)
 	VALGRIND_ENABLE_ERROR_REPORTING;
 }
 
+/* What was computed from links in free blocks is no less defined than they are to us. */
+static inline void memcheck_define(const void *p, size_t bytes)
+{
+	(void)VALGRIND_MAKE_MEM_DEFINED(p, bytes);
+}
+
 #else
 
 static inline bool memcheck_runs(void)
@@ -44,6 +51,11 @@ static inline void memcheck_silence(void)
 
 static inline void memcheck_resume(void)
 {
+}
+
+static inline void memcheck_define(const void *p, size_t bytes)
+{
+	(void)p, (void)bytes;
 }
 
 #endif

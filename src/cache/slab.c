@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cache/slab.h"
+#include "cache/memcheck.h"
 
 enum { CARVE_DIRTY_BYTES = 32768 }; /* what is carved at once where the pages were touched before */
 
@@ -218,6 +219,7 @@ size_t slab_purge(struct slice *s, struct iovec *ranges)
 	/* Pages above the last carved block hold nothing, but may be dirty from an earlier use of the slice. */
 	if (s->fresh)
 		gone &= (uint16_t)((1u << (align_up((size_t)s->carved * s->block_size, PAGE_BYTES) >> PAGE_SHIFT)) - 1);
+	memcheck_define(&gone, sizeof gone);
 	filter(s, gone);
 	purged_set(s, s->purged | gone);
 	for (uint32_t left = gone; left;) {

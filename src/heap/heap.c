@@ -4,6 +4,7 @@
  * no heap's lock held).
  */
 #include <errno.h>
+#include <string.h>
 
 #include "conf/options.h"
 #include "heap/limit.h"
@@ -246,6 +247,7 @@ bool heap_grow(struct heap *h, size_t top)
 	for (size_t i = h->top; i < top; i++) {
 		struct region *r = heap_region(h, i);
 
+		memset(r, 0, sizeof *r); /* it is, but memcheck cannot know */
 		r->base = h->base + i * REGION_BYTES;
 		r->slices = h->slices + i * SLICES_PER_REGION;
 		r->heap = h;
