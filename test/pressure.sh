@@ -26,8 +26,9 @@ everything='
 		./$test || { status=1; echo "$test: failed"; }
 	done
 	./pressure_guest
+	./pressure_guest cgroup small pressure:on || status=1
 	for pressure in on off; do
-		./pressure_guest cgroup small pressure:$pressure || status=1
+		./pressure_guest cgroup small pressure:$pressure,decay_ms:100000 || status=1
 		./pressure_guest cgroup small pressure:$pressure,decay_ms:-1 || status=1
 		./pressure_guest cgroup large pressure:$pressure,decay_ms:-1 || status=1
 		./pressure_guest machine small pressure:$pressure,decay_ms:-1 || status=1

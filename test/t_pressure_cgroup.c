@@ -77,15 +77,34 @@ static void close_one(int *fd)
 	*fd = -1;
 }
 
-static void quiet(void)
+/* As after the time without triggers. */
+static void start(void)
 {
 	pressure_open(&p, true);
+	p.triggers_at_ms = 1;
+	CHECK(pressure_wait(&p, -1, 0) == WAIT_TIMEOUT);
+}
+
+static void quiet(void)
+{
+	start();
 	CHECK_SAY(p.events >= 0 && strcmp(p.dir, groups[0]) == 0, "'%s'", p.dir);
 	if (p.group < 0)
 		check_say("no stall trigger here\n");
 	CHECK(pressure_has_source(&p) && !pressure_check(&p));
 	CHECK(pressure_wait(&p, -1, 300) == WAIT_TIMEOUT);
 	pressure_close(&p);
+}
+
+/* Neither triggers nor samples of stalls. */
+static void only_events(void)
+{
+	if (p.group >= 0)
+		close_one(&p.group);
+	if (p.machine >= 0)
+		close_one(&p.machine);
+	memset(&p.group_stall, 0, sizeof p.group_stall);
+	memset(&p.machine_stall, 0, sizeof p.machine_stall);
 }
 
 /* The cgroup is at its limit again and again, by what the kernel can drop at any time. */
@@ -98,10 +117,8 @@ static void full_of_cache(void)
 		check_say("no PRESSURE_CACHE to read\n");
 		return;
 	}
-	pressure_open(&p, true);
-	if (p.group >= 0)
-		close_one(&p.group);
-	close_one(&p.machine);
+	start();
+	only_events();
 	uint64_t seen = p.events_seen;
 	for (int i = 0; i < 128 * 16; i++) {
 		CHECK(read(fd, buffer, sizeof buffer) == sizeof buffer);
@@ -117,10 +134,8 @@ static void full_of_cache(void)
 
 static void full_of_data(void)
 {
-	pressure_open(&p, true);
-	if (p.group >= 0)
-		close_one(&p.group);
-	close_one(&p.machine);
+	start();
+	only_events();
 	pid_t pid = hog(LIMIT + LIMIT / 4, 1);
 	CHECK(pressure_wait(&p, -1, SOON) == WAIT_PRESSURE);
 	CHECK(pressure_check(&p));
@@ -129,12 +144,15 @@ static void full_of_data(void)
 	pressure_close(&p);
 }
 
-static void stalls(void)
+static void stalls(bool by_trigger)
 {
-	pressure_open(&p, true);
+	start();
 	close_one(&p.events);
-	close_one(&p.machine);
+	if (p.machine >= 0)
+		close_one(&p.machine);
 	if (p.group >= 0) {
+		if (!by_trigger)
+			close_one(&p.group);
 		pid_t pid = hog(2 * LIMIT, 1000);
 		CHECK(pressure_wait(&p, -1, SOON) == WAIT_PRESSURE);
 		end(pid);
@@ -152,7 +170,7 @@ static size_t cpu_ms(void)
 
 static void removed(void)
 {
-	pressure_open(&p, true);
+	start();
 	CHECK(p.events >= 0);
 	join(groups[1]);
 	CHECK(rmdir(groups[0]) == 0);
@@ -174,7 +192,8 @@ static void run(void)
 	quiet();
 	full_of_cache();
 	full_of_data();
-	stalls();
+	stalls(true);
+	stalls(false);
 	removed();
 }
 

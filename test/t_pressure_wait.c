@@ -94,6 +94,14 @@ static int descriptors(void)
 	return n;
 }
 
+/* As after the time without them. */
+static void set_triggers(void)
+{
+	CHECK(p.triggers_at_ms > 0);
+	p.triggers_at_ms = 1;
+	CHECK(pressure_wait(&p, -1, 0) == WAIT_TIMEOUT && p.triggers_at_ms == 0);
+}
+
 /* --- files ------------------------------------------------------------------------------------------------------ */
 
 static void nothing_there(void)
@@ -131,7 +139,9 @@ static void limits(void)
 	put_group("/sys/fs/cgroup/a.slice");
 	put_group(dir);
 	pressure_open(&p, true);
-	CHECK(p.group >= 0 && p.events == -1);
+	CHECK(p.group == -1 && p.machine == -1 && p.events == -1);
+	set_triggers();
+	CHECK(p.group >= 0 && p.machine >= 0 && p.events == -1);
 	CHECK(strcmp(p.dir + strlen(root), dir) == 0);
 	CHECK(!pressure_check(&p));
 
@@ -183,6 +193,7 @@ static void moving(void)
 	int first;
 	put("/proc/self/cgroup", "0::/a.slice\n");
 	pressure_open(&p, true);
+	set_triggers();
 	first = p.group;
 	CHECK(first >= 0 && strcmp(p.dir + strlen(root), "/sys/fs/cgroup/a.slice") == 0);
 	put("/sys/fs/cgroup/c/memory.max", "1000\n");
@@ -214,6 +225,7 @@ static void hybrid(void)
 	put("/sys/fs/cgroup/unified/cgroup.controllers", "");
 	put("/proc/self/cgroup", "1:name=systemd:/\n0::/s\n");
 	pressure_open(&p, true);
+	set_triggers();
 	CHECK(strcmp(p.dir + strlen(root), "/sys/fs/cgroup/unified/s") == 0 && p.group >= 0);
 	pressure_close(&p);
 	put("/sys/fs/cgroup/cgroup.controllers", "memory\n");
@@ -239,11 +251,11 @@ static void sampling(void)
 	put("/proc/self/cgroup", "0::/a.slice\n");
 	put("/sys/fs/cgroup/a.slice/cgroup.events", "");
 	put_machine(10000);
+	put("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=5000\n");
 	pressure_open(&p, true);
+	CHECK(pressure_has_source(&p));
+	memset(&p.machine_stall, 0, sizeof p.machine_stall);
 	for (int i = 0; i < 2; i++) {
-		int *fd = i ? &p.machine : &p.group;
-		close(*fd);
-		*fd = -1;
 		put(files[i], "some avg10=0.00 avg60=0.00 avg300=0.00 total=5000\nfull avg10=0.00 total=900000000\n");
 		CHECK(!pressure_check(&p) && stalls[i]->total_us == 5000);
 		put(files[i], "some avg10=0.00 avg60=0.00 avg300=0.00 total=905000\nfull avg10=0.00 total=900000000\n");
@@ -255,6 +267,11 @@ static void sampling(void)
 		    "some avg10=0.00 avg60=0.00 avg300=0.00 total=1505000\nfull avg10=0.00 total=900000000\n");
 		stalls[i]->at_ms -= 10000;
 		CHECK(!pressure_check(&p)); /* 600 ms of 10 s */
+		put(files[i], "some avg10=0.00 avg60=0.00 avg300=0.00 total=3505000\n");
+		stalls[i]->at_ms -= 10000;
+		p.sample_at_ms = 1;
+		CHECK(pressure_wait(&p, -1, 0) == WAIT_PRESSURE);
+		CHECK(p.sample_at_ms > 1 && pressure_wait(&p, -1, 0) == WAIT_TIMEOUT);
 		put(files[i], "some avg10=0.00\n");
 		stalls[i]->at_ms -= 10000;
 		CHECK(!pressure_check(&p));
@@ -302,6 +319,7 @@ static void triggers(void)
 	int a[2], b[2], broken[2];
 	put_machine(10000);
 	pressure_open(&p, true);
+	set_triggers();
 	CHECK(p.group >= 0 && p.machine >= 0);
 	connected(a);
 	connected(b);
@@ -480,6 +498,7 @@ static void this_machine(void)
 	pressure_root = "";
 	memset(&p, 0, sizeof p);
 	pressure_open(&p, true);
+	set_triggers();
 	check_say("cgroup '%s', trigger %s, machine's trigger %s, memory.events %s, swap %s\n", p.dir,
 		  p.group >= 0 ? "yes" : "no", p.machine >= 0 ? "yes" : "no", p.events >= 0 ? "yes" : "no",
 		  pressure_swap_present(&p) ? "yes" : "no");

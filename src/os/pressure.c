@@ -6,6 +6,9 @@
  * signalfd readable. A signal that comes late makes pressure_wait look once more and sleep on. The signal goes to a
  * thread number, so the thread may not end, and its number not become another's, while somebody is about to send:
  * pressure_close waits for `wakers`, within reason, as one of them may have been killed.
+ *
+ * Stalls: to give a trigger back, the kernel waits for an RCU grace period, some 15 ms, also when the process exits.
+ * So a process that may be done soon has none: its stalls are read off the counters once a second at first.
  */
 #include "os/pressure.h"
 
@@ -30,7 +33,9 @@
 
 enum {
 	STALL_PERCENT = 7,     /* so much of the time somebody waited for memory: as in the triggers below */
-	STALL_MS = 1000,       /* shorter samples say little */
+	STALL_MS = 950,        /* shorter samples say little */
+	SAMPLE_MS = 1000,      /* how often stalls are looked at where there is no trigger */
+	TRIGGERS_MS = 10000,   /* how long there are no triggers */
 	AVAILABLE_SHARE = 8,   /* the machine is short when less than 1/8 of its memory is available */
 	LIMIT_SHARE = 16,      /* a cgroup is close to its limit within 1/16 of it */
 	EVENTS_QUIET_MS = 500, /* how often memory.events is looked at */
@@ -308,13 +313,25 @@ static void open_events(struct pressure *p)
 		events_grew(p);
 }
 
-static void open_group(struct pressure *p)
+static void open_triggers(struct pressure *p)
 {
 	char path[PRESSURE_PATH + 64];
+	struct text t;
 
-	p->group_stall = (struct pressure_stall){0};
-	if (!is_machine(p) && put_group_path(p, p->dir_len, "memory.pressure", path, sizeof path))
+	p->triggers_at_ms = 0;
+	if (p->group < 0 && p->own_group && put_group_path(p, p->dir_len, "memory.pressure", path, sizeof path))
 		p->group = open_trigger(path);
+	put_path(&t, path, sizeof path, "/proc/pressure/memory");
+	if (p->machine < 0)
+		p->machine = open_trigger(path);
+}
+
+static void open_group(struct pressure *p)
+{
+	p->own_group = !is_machine(p);
+	p->group_stall = (struct pressure_stall){0};
+	if (!p->triggers_at_ms)
+		open_triggers(p);
 	open_events(p);
 }
 
@@ -324,31 +341,6 @@ static int open_wake(void)
 	long fd = os_syscall(SYS_signalfd4, -1, (long)&set, sizeof set, SFD_CLOEXEC | SFD_NONBLOCK, 0, 0);
 
 	return fd < 0 ? -1 : (int)fd;
-}
-
-void pressure_open(struct pressure *p, bool listen)
-{
-	char path[PRESSURE_PATH];
-	struct text t;
-
-	p->group = p->machine = p->events = p->wake = -1;
-	p->dir_len = p->root_len = p->limit_len = 0;
-	p->listening = listen;
-	if (!listen)
-		return;
-	p->wake = open_wake();
-	if (p->wake >= 0)
-		atomic_store(&p->tid, (uint32_t)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
-	locate(p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
-	open_group(p);
-	put_path(&t, path, sizeof path, "/proc/pressure/memory");
-	p->machine = open_trigger(path);
-	p->machine_stall = (struct pressure_stall){0};
-}
-
-bool pressure_has_source(const struct pressure *p)
-{
-	return p->group >= 0 || p->machine >= 0 || p->events >= 0 || p->dir_len;
 }
 
 /* From now on the futex wakes. */
@@ -409,11 +401,18 @@ static bool stalled_without_trigger(struct pressure *p)
 	char buf[512];
 	bool is_short = false;
 
-	if (p->group < 0 && !is_machine(p) && read_group_file(p, p->dir_len, "memory.pressure", buf, sizeof buf))
+	if (p->group < 0 && p->own_group && read_group_file(p, p->dir_len, "memory.pressure", buf, sizeof buf))
 		is_short = stalled(&p->group_stall, buf);
 	if (p->machine < 0 && read_root_file("/proc/pressure/memory", buf, sizeof buf))
 		is_short |= stalled(&p->machine_stall, buf) && machine_is_short();
+	p->sample_at_ms = now_ms() + SAMPLE_MS;
 	return is_short;
+}
+
+/* Whether there is something to sample: it was there before, and no trigger tells of it. */
+static bool is_sampled(const struct pressure *p)
+{
+	return (p->group < 0 && p->group_stall.at_ms) || (p->machine < 0 && p->machine_stall.at_ms);
 }
 
 static bool same_dir(const struct pressure *p, const char *dir, size_t len)
@@ -468,6 +467,29 @@ bool pressure_swap_present(const struct pressure *p)
 		if (!limit_in(p, len, "memory.swap.max"))
 			return false;
 	return true;
+}
+
+void pressure_open(struct pressure *p, bool listen)
+{
+	p->group = p->machine = p->events = p->wake = -1;
+	p->dir_len = p->root_len = p->limit_len = 0;
+	p->group_stall = p->machine_stall = (struct pressure_stall){0};
+	p->events_from_ms = p->triggers_at_ms = 0;
+	p->listening = listen;
+	if (!listen)
+		return;
+	p->wake = open_wake();
+	if (p->wake >= 0)
+		atomic_store(&p->tid, (uint32_t)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
+	p->triggers_at_ms = now_ms() + TRIGGERS_MS;
+	locate(p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
+	open_group(p);
+	stalled_without_trigger(p);
+}
+
+bool pressure_has_source(const struct pressure *p)
+{
+	return p->group >= 0 || p->machine >= 0 || p->events >= 0 || p->dir_len || is_sampled(p);
 }
 
 /* --- the sleep -------------------------------------------------------------------------------------------------- */
@@ -560,14 +582,31 @@ static unsigned wait_once(struct pressure *p, int extra_fd, int64_t ms, uint64_t
 	return got;
 }
 
-/* How long to sleep at NOW: until END, or until memory.events may be looked at again. */
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How long to sleep at NOW: until END, or until there is something to do before. */
 static int64_t sleep_ms(const struct pressure *p, uint64_t now, uint64_t end)
 {
-	if (p->events >= 0 && now < p->events_from_ms && p->events_from_ms < end)
-		end = p->events_from_ms;
+	if (p->events >= 0 && now < p->events_from_ms)
+		end = sooner(end, p->events_from_ms);
+	if (p->triggers_at_ms)
+		end = sooner(end, p->triggers_at_ms);
+	if (is_sampled(p))
+		end = sooner(end, p->sample_at_ms);
 	if (end == UINT64_MAX)
 		return -1;
 	return end > now ? (int64_t)(end - now) : 0;
+}
+
+/* What is due at NOW. */
+static unsigned look_around(struct pressure *p, uint64_t now)
+{
+	if (p->triggers_at_ms && now >= p->triggers_at_ms)
+		open_triggers(p);
+	return is_sampled(p) && now >= p->sample_at_ms && stalled_without_trigger(p) ? WAIT_PRESSURE : 0;
 }
 
 unsigned pressure_wait(struct pressure *p, int extra_fd, int64_t ms)
@@ -581,6 +620,7 @@ unsigned pressure_wait(struct pressure *p, int extra_fd, int64_t ms)
 		if (atomic_exchange(&p->woken, 0) || woken)
 			got |= WAIT_WOKEN;
 		now = now_ms();
+		got |= look_around(p, now);
 		if (got || now >= end)
 			return got;
 	}

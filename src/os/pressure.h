@@ -2,9 +2,8 @@
 /*
  * What tells that memory is short, and the sleep of the one thread that listens to it.
  *
- * Three things say so: a stall trigger (PSI) on this process's cgroup; one on the whole machine, which counts only
- * while little memory is available there, as another cgroup may well be stalled on a limit of its own; and
- * memory.events of the nearest cgroup with a limit, which counts only while that cgroup's use, without the file pages
+ * Three things say so: stalls (PSI) of this process's cgroup; those of the whole machine, which count only while
+ * little memory is available there, as another cgroup may well be stalled on a limit of its own; and memory.events of the nearest cgroup with a limit, which counts only while that cgroup's use, without the file pages
  * that nobody looked at again, is close to the limit, as page cache fills every cgroup in time. What is not there, or
  * not allowed, is left out without a word.
  *
@@ -21,7 +20,7 @@
 
 enum { PRESSURE_PATH = 1024 };
 
-/* Time spent waiting for memory, as read where no trigger could be set. */
+/* Time spent waiting for memory, as read where there is no trigger. */
 struct pressure_stall {
 	uint64_t total_us, at_ms;
 };
@@ -33,6 +32,7 @@ struct pressure {
 	int events;  /* memory.events */
 	int wake;    /* signalfd; -1: woken through the futex WOKEN */
 	bool listening;
+	bool own_group; /* this process's cgroup is not the machine's root */
 
 	_Atomic uint32_t woken;  /* 1: pressure_wait shall return */
 	_Atomic uint32_t tid;    /* whom to send the signal; 0: nobody, the futex is enough */
@@ -44,6 +44,8 @@ struct pressure {
 	uint64_t events_seen;     /* the counters of memory.events that matter, added up */
 	uint64_t events_from_ms;  /* not looked at before: at the limit they may come a hundred times a second */
 	struct pressure_stall group_stall, machine_stall;
+	uint64_t triggers_at_ms; /* when triggers shall be set; 0: they were, as far as they can be */
+	uint64_t sample_at_ms;   /* when stalls without a trigger are looked at next */
 };
 
 /*
@@ -71,8 +73,7 @@ unsigned pressure_wait(struct pressure *p, int extra_fd, int64_t ms);
 void pressure_wake(struct pressure *p);
 
 /*
- * Whether memory is short at this moment: a cgroup close to its limit, or stalls since the last call where no trigger
- * could be set. Follows the process to another cgroup. To be asked at each tick: some 20 to 100 microseconds.
+ * Whether memory is short at this moment: a cgroup close to its limit, or stalls of late where there is no trigger. Follows the process to another cgroup. To be asked at each tick: some 20 to 100 microseconds.
  */
 bool pressure_check(struct pressure *p);
 
