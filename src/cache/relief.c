@@ -5,6 +5,7 @@
  */
 #include "cache/relief.h"
 #include "cache/cache.h"
+#include "cache/memcheck.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
 #include "os/os.h"
@@ -94,6 +95,8 @@ void relief_after_change(void)
 {
 	size_t held = limit_held_bytes();
 
+	memcheck_define(&held, sizeof held);
+	memcheck_define(&held, sizeof held);
 	if (held > (size_t)OPTION(limit) || held > (size_t)OPTION(limit_hard))
 		give_back(held);
 }

@@ -51,8 +51,10 @@ static size_t dirty_bytes(void)
 {
 	size_t slices = atomic_load_explicit(&arena_dirty_slices, memory_order_relaxed) +
 			atomic_load_explicit(&cache_unexamined, memory_order_relaxed);
+	size_t bytes = (COUNT_GET(dirty_regions) << REGION_SHIFT) + (slices << SLICE_SHIFT);
 
-	return (COUNT_GET(dirty_regions) << REGION_SHIFT) + (slices << SLICE_SHIFT);
+	memcheck_define(&bytes, sizeof bytes);
+	return bytes;
 }
 
 /* More than this is given back without waiting. */
