@@ -40,7 +40,7 @@ enum { SLOWEST = 6, SLOW_NS = 10000, LOOK_EVERY = 64, PAGE = 4096, PHASE_LOW = 1
 
 struct slow {
 	enum kind kind;
-	size_t bytes;
+	size_t bytes; /* asked for; 0 of what is freed */
 	uint64_t ns, at_ns; /* at: since the phase began to free */
 	long faults, waits, preempted;
 };
@@ -98,7 +98,7 @@ static void report_slowest(void)
 		const struct slow *s = &slowest[i];
 
 		snprintf(name, sizeof(name), "slowest_%zu", i + 1);
-		snprintf(text, sizeof(text), "%s of %zu B, %.1f us, %.3f s in: %s", kind_words[s->kind], s->bytes,
+		snprintf(text, sizeof(text), "%s(%zu) %.1f us, %.3f s in: %s", kind_words[s->kind], s->bytes,
 			 (double)s->ns / 1e3, (double)s->at_ns / 1e9, cause(s));
 		result_text(name, text);
 	}
