@@ -40,7 +40,7 @@ enum { SLOWEST = 6, SLOW_NS = 10000, LOOK_EVERY = 64, PAGE = 4096, PHASE_LOW = 1
 
 struct slow {
 	enum kind kind;
-	size_t bytes; /* asked for; 0 of what is freed */
+	size_t bytes;       /* asked for; 0 of what is freed */
 	uint64_t ns, at_ns; /* at: since the phase began to free */
 	long faults, waits, preempted;
 };
