@@ -374,7 +374,7 @@ bool inject_elsewhere(long nr, long *result)
 	const struct inject_rule *rule;
 
 	if (nr == SYS_clock_gettime) {
-		*result = (long)now_ms();
+		*result = (long)now_ms() * 1000;
 		return true;
 	}
 	rule = find(nr, NULL);

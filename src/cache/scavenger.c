@@ -27,6 +27,7 @@ enum {
 	FUTILE_TICKS = 32,     /* or with nothing that the kernel took */
 	TICK_AT_ONCE_MS = 1000,
 	TICK_NEVER_MS = 60000,
+	CHECK_MS = 5000,  /* between two looks at what sends no event, which take some twenty system calls */
 	LAZY_MS = 200,    /* where there is swap: how long free memory may be something that the kernel swaps out */
 	RETRY_MS = 10000, /* after a thread could not be started */
 };
@@ -118,6 +119,7 @@ static size_t give_back_old(bool later)
 /* What is beyond LIMIT bytes, empty regions first. */
 static void give_back_beyond(size_t limit, bool later)
 {
+	memcheck_silence();
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
 		size_t dirty = dirty_bytes();
@@ -125,6 +127,7 @@ static void give_back_beyond(size_t limit, bool later)
 		if (h && dirty > limit)
 			heap_release(h, (dirty - limit + REGION_BYTES - 1) >> REGION_SHIFT, later);
 	}
+	memcheck_resume();
 	if (dirty_bytes() > limit)
 		give_back_all(later);
 }
@@ -145,7 +148,7 @@ static void make_lazy(void)
  */
 
 struct watch {
-	uint64_t tick_us, lazy_us; /* when what is due next */
+	uint64_t tick_us, lazy_us, check_us; /* when what is due next */
 	bool swap;
 	int idle, futile; /* ticks */
 };
@@ -167,6 +170,7 @@ static bool swap_matters(void)
 static void begin_watch(struct watch *w)
 {
 	*w = (struct watch){.tick_us = os_now_us() + tick_length_us()};
+	os_thread_name("pmdalloc");
 	release_prepare();
 	pressure_open(&pressure, os_forget_descriptors() && OPTION(pressure));
 	w->swap = swap_matters();
@@ -196,7 +200,15 @@ static void tick(struct watch *w)
 	w->tick_us = os_now_us() + tick_length_us();
 	w->idle = bytes || rest ? 0 : w->idle + 1;
 	w->futile = bytes || OPTION(decay_ms) < 0 ? 0 : w->futile + 1;
+}
+
+static bool is_short(struct watch *w, uint64_t now)
+{
+	if (now < w->check_us || dirty_bytes() < WORTH_BYTES)
+		return false;
+	w->check_us = now + CHECK_MS * 1000;
 	w->swap = swap_matters();
+	return pressure_check(&pressure);
 }
 
 static void look(struct watch *w, unsigned what)
@@ -204,7 +216,7 @@ static void look(struct watch *w, unsigned what)
 	uint64_t now = os_now_us();
 
 	release_reap(false);
-	if (OPTION(pressure) && ((what & WAIT_PRESSURE) || pressure_check(&pressure)))
+	if (OPTION(pressure) && ((what & WAIT_PRESSURE) || is_short(w, now)))
 		give_back_all(true);
 	if (dirty_bytes() > dirty_limit())
 		give_back_beyond(dirty_limit(), true);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
 
-#include "cache/slab.h"
 #include "cache/memcheck.h"
+#include "cache/slab.h"
 
 enum { CARVE_DIRTY_BYTES = 32768 }; /* what is carved at once where the pages were touched before */
 

@@ -67,10 +67,7 @@ int os_copy_fd(int fd);
 /* Writes it all. Returns 0 or an errno value. */
 int os_write(int fd, const char *buf, size_t len);
 
-/* Milliseconds that only increase; no system call where the vDSO serves. */
-uint64_t os_now_ms(void);
-
-/* Microseconds that only increase. */
+/* Microseconds that only increase; no system call where the vDSO serves. */
 uint64_t os_now_us(void);
 
 /* Bytes of page tables of this process (VmPTE); 0 when /proc cannot tell. */
@@ -94,8 +91,8 @@ bool os_address_space_limited(void);
  */
 int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive);
 
-/* The kernel's number of the calling thread. */
-int os_thread_number(void);
+/* Names the calling thread, for who looks at the process's threads: at most 15 characters. */
+void os_thread_name(const char *name);
 
 /*
  * Gives the calling thread a descriptor table of its own, an empty one: what it opens the program cannot see, and it

@@ -50,10 +50,7 @@ const char *pressure_root = "";
 
 static uint64_t now_ms(void)
 {
-	struct timespec t = {0};
-
-	os_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0, 0, 0);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	return os_now_us() / 1000;
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------ */
