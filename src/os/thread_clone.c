@@ -56,8 +56,9 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 	int error;
 
 	*tcb = (struct control_block){.self = tcb, .canary = os_random()};
+	if (os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&saved, sizeof all, 0, 0))
+		return EPERM; /* it would take the program's signals, and die of the one that wakes it */
 	__atomic_store_n((uint32_t *)alive, 1, __ATOMIC_RELEASE);
-	os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&saved, sizeof all, 0, 0);
 	error = os_inject(SYS_clone, &refused) ? (int)-refused : start(run, top, tcb, alive);
 	os_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&saved, 0, sizeof saved, 0, 0);
 	if (error)
