@@ -7,11 +7,13 @@
  * in force.
  */
 #include "inject.h"
-#include "check.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -206,8 +208,8 @@ static void start_late_thread(void)
 	if (late.process == process)
 		return;
 	late.process = process;
-	CHECK(pthread_create(&thread, NULL, make_late_calls, NULL) == 0);
-	CHECK(pthread_detach(thread) == 0);
+	if (pthread_create(&thread, NULL, make_late_calls, NULL) || pthread_detach(thread))
+		abort();
 }
 
 void inject_settle(void)
@@ -249,7 +251,8 @@ size_t inject_add(struct inject_rule rule)
 {
 	size_t n = atomic_load(&newest);
 
-	CHECK(n < RULES);
+	if (n == RULES)
+		abort();
 	if (rule.action == INJECT_LATE)
 		start_late_thread();
 	entries[n].rule = rule;

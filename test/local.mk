@@ -48,6 +48,7 @@ endif
 
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
 INJECTED_TESTS = \
+	test/t_release_errors \
 	test/t_release_race
 check_LIBRARIES = libpmdinject.a
 libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES)
@@ -130,6 +131,9 @@ test_t_realloc_LDADD = $(LINK_LIBRARY)
 test_t_realloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_release_LDADD = $(LINK_LIBRARY)
 test_t_release_LDFLAGS = $(LINK_IN_PLACE)
+test_t_release_errors_SOURCES = test/t_release_errors.c test/inject.c
+test_t_release_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_release_errors_LDADD = $(INJECTED_LIBRARY)
 test_t_release_race_SOURCES = test/t_release_race.c test/inject.c
 test_t_release_race_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_release_race_LDADD = $(INJECTED_LIBRARY)
@@ -173,7 +177,11 @@ check-race: test/t_release_race$(EXEEXT)
 check-vmas: test/t_vmas$(EXEEXT)
 	OPS=1000000000 CHECK_SLOWER=1000 test/t_vmas
 
-.PHONY: check-fork check-race check-vmas
+# Every errno of every call at every step.
+check-errors: test/t_release_errors$(EXEEXT)
+	EVERY=1 CHECK_SLOWER=10 test/t_release_errors
+
+.PHONY: check-fork check-race check-vmas check-errors
 
 # Free memory is not swapped out: in a machine of its own, in QEMU.
 if !SANITIZED

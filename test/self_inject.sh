@@ -31,5 +31,10 @@ for conf in decay_ms:0 decay_ms:2,background:off release:process_madvise,decay_m
 	expect_failure late t_release_race "$conf"
 done
 
+# The kernel does not drop it at all.
+for conf in release:madvise,decay_ms:2 release:process_madvise,decay_ms:2; do
+	INJECT=0,0,1000,0 expect_failure lie t_release_errors "$conf"
+done
+
 echo "$found faults found, $missed missed"
 [ "$missed" -eq 0 ] && [ "$found" -gt 0 ]
