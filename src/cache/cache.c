@@ -558,12 +558,14 @@ static void handle_event(struct cache *c, struct slice *s)
 		sparse(c, s);
 }
 
+/* Between the count and the lock, another thread's free of the last block may have ended the slab. */
 void cache_event(struct slice *s)
 {
-	struct cache *c = cache_of(s);
+	struct cache *c = slow_self;
 
 	lock_take(&c->lock);
-	handle_event(c, s);
+	if (cache_of(s) == c)
+		handle_event(c, s);
 	lock_drop(&c->lock);
 	if (get_state(s) == SLAB_NONE)
 		scavenger_kick();
