@@ -6,9 +6,15 @@
  * and then looks whether somebody must act (attention): the slab is empty, or a full one has enough free blocks to
  * be useful again. It reads the slab's state without a lock, after the push; the owner changes the state and then
  * reads the remote word, with a full fence between (a locked instruction here, atomic_thread_fence there), so one of
- * the two sees what the other did. What it saw it verifies under the lock, so a stale look costs a lock at worst. It
- * may miss that a partial slab is empty when the owner frees a block at the same moment; the owner's next event or
- * the thread's end finds it.
+ * the two sees what the other did. What it saw it verifies under the lock, so a stale look costs a lock at worst.
+ *
+ * A slab may also become empty by the owner's free of the last block that is not on the remote list. The owner's count
+ * does not tell it so. Therefore slabs on whose remote list something is left to wait are counted (cache_waiting),
+ * and at its ticks the scavenger looks at them: an empty one ends, and of another the owner's frees are put on the slow
+ * path, where the next one collects. As one may be under way past the point where it would notice, such a slab is
+ * looked at once more, a tick later.
+ *
+ * test/model/slabs.c has all this as a model.
  *
  * After the push the block is no longer the pusher's, so the slab may be retired and its descriptor serve something
  * else at any time. Descriptors are never unmapped, and every decision is made on what is there under the lock.
@@ -155,19 +161,32 @@ static void make_partial(struct cache *c, struct slice *s)
 	list_push(&c->partial[s->class], s);
 }
 
+_Atomic size_t cache_waiting;
+
+/* Something lies on the remote list of a slab of a thread, and nobody may come to see it. */
+static void count_waiting(void)
+{
+	atomic_fetch_add_explicit(&cache_waiting, 1, memory_order_relaxed);
+}
+
 /*
  * The current slab has no block left. Other threads may have freed some since it was looked at: see the head of this
  * file.
  */
 static void make_full(struct cache *c, struct slice *s)
 {
+	unsigned remote;
+
 	set_current(c, s->class, (struct slice *)&slab_none);
 	/* The event comes when so many blocks were freed that allocating from it is worth while again. */
 	slab_set_mark(s, slab_live(s), slab_live(s) > s->notify_at ? slab_live(s) - s->notify_at : 0);
 	set_state(s, SLAB_FULL);
 	set_owner(c, s);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)) >= s->notify_at)
+	remote = remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
+	if (remote)
+		count_waiting();
+	if (remote >= s->notify_at)
 		make_partial(c, s);
 	else
 		list_push(&c->full, s);
@@ -401,6 +420,7 @@ static bool attend_owned(struct cache *c, struct slice *s)
 			   remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)) >= s->notify_at) {
 			unlist(c, s);
 			make_partial(c, s);
+			count_waiting();
 		}
 	}
 	lock_drop(&c->lock);
@@ -441,10 +461,60 @@ static void attend(struct slice *s)
 	}
 }
 
-static bool needs_attention(const struct slice *s, unsigned pushed, unsigned notify_at)
+/* Whether S, an owned slab, is for the owner's fast path. */
+static bool has_fast_owner(const struct slice *s)
 {
-	enum slab_state state = get_state(s);
+	return __atomic_load_n(&s->anchor, __ATOMIC_RELAXED) - s->last != SLOW_ID;
+}
 
+static void look_at_waiting(struct slice *s)
+{
+	struct cache *c = cache_of(s);
+	enum slab_state state;
+
+	if (!c || c->generation != atomic_load_explicit(&generation, memory_order_relaxed))
+		return;
+	lock_take(&c->lock);
+	state = get_state(s);
+	if (cache_of(s) == c && (state == SLAB_FULL || state == SLAB_PARTIAL) &&
+	    remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed))) {
+		if (is_empty(s)) {
+			unlist(c, s);
+			retire(s);
+		} else if (has_fast_owner(s)) {
+			slab_set_owner(s, SLOW_ID);
+			count_waiting();
+		}
+	}
+	lock_drop(&c->lock);
+}
+
+static void look_at_region(struct region *r)
+{
+	for (int i = 0; i < SLICES_PER_REGION; i++) {
+		struct slice *s = r->slices + i;
+
+		if (remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
+			look_at_waiting(s);
+	}
+}
+
+void cache_attend_waiting(void)
+{
+	if (!atomic_exchange_explicit(&cache_waiting, 0, memory_order_relaxed))
+		return;
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+		size_t top = h ? atomic_load_explicit(&h->top, memory_order_acquire) : 0;
+
+		for (size_t at = 0; at < top; at++)
+			if (atomic_load_explicit(&heap_region(h, at)->state, memory_order_relaxed) == REGION_ACTIVE)
+				look_at_region(heap_region(h, at));
+	}
+}
+
+static bool needs_attention(const struct slice *s, enum slab_state state, unsigned pushed, unsigned notify_at)
+{
 	if (state == SLAB_CURRENT)
 		return false;
 	return pushed == notify_at || (int32_t)pushed >= slab_live(s) || (state == SLAB_HELD && pushed == 1);
@@ -454,6 +524,7 @@ static void free_remote(struct slice *s, struct block *b)
 {
 	uint64_t word = atomic_load_explicit(&s->remote, memory_order_relaxed);
 	unsigned n, notify_at = s->notify_at; /* read while the block keeps the slab alive */
+	enum slab_state state;
 
 	if (UNLIKELY(b->key == slab_key(s)) && cache_is_free(s, b))
 		misuse("double free: free", b);
@@ -463,10 +534,14 @@ static void free_remote(struct slice *s, struct block *b)
 		n = remote_count(word) + 1;
 	} while (!atomic_compare_exchange_weak_explicit(&s->remote, &word, remote_pack(b, n), memory_order_seq_cst,
 							memory_order_relaxed));
-	if (needs_attention(s, n, notify_at)) {
+	state = get_state(s);
+	if (needs_attention(s, state, n, notify_at))
 		attend(s);
-		scavenger_kick();
-	}
+	else if (n == 1 && (state == SLAB_FULL || state == SLAB_PARTIAL))
+		count_waiting();
+	else
+		return;
+	scavenger_kick();
 }
 
 /*
@@ -540,12 +615,13 @@ static void sparse(struct cache *c, struct slice *s)
 		give_up(c, old);
 }
 
-/* S counted down to 0; the cache's lock is held. */
+/* S counted down to 0, or had blocks on its remote list when the owner took the slow path; the lock is held. */
 static void handle_event(struct cache *c, struct slice *s)
 {
 	slab_set_mark(s, slab_live(s), 0);
 	if (remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
 		slab_collect(s);
+	set_owner(c, s);
 	if (get_state(s) == SLAB_FULL) {
 		unlist(c, s);
 		make_partial(c, s);
@@ -588,7 +664,7 @@ static void free_owned(struct cache *c, struct slice *s, struct block *b)
 		unlist(c, s);
 		make_partial(c, s);
 	}
-	if (count_decrement(s))
+	if (count_decrement(s) || remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
 		handle_event(c, s);
 	lock_drop(&c->lock);
 }

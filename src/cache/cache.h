@@ -85,6 +85,12 @@ size_t cache_purge_held(struct arena *a, uint32_t until);
 /* Slabs of nobody that cache_purge_held has not looked at yet. */
 extern HIDDEN _Atomic size_t cache_unexamined;
 
+/* Slabs of threads on whose remote lists something waits that nobody may come to see: about so many. */
+extern HIDDEN _Atomic size_t cache_waiting;
+
+/* Looks at them, which may empty some. To be called at ticks. */
+void cache_attend_waiting(void);
+
 unsigned cache_threads(void);
 
 /* A message about the misuse of P, with what is known of it, and the end of the process. */

@@ -58,6 +58,12 @@ static size_t dirty_bytes(void)
 	return bytes;
 }
 
+/* What may be free, or not: only a look tells. */
+static size_t waiting_bytes(void)
+{
+	return atomic_load_explicit(&cache_waiting, memory_order_relaxed) << SLICE_SHIFT;
+}
+
 /* More than this is given back without waiting. */
 static size_t dirty_limit(void)
 {
@@ -83,6 +89,7 @@ static size_t give_back_all(bool later)
 	size_t bytes;
 
 	memcheck_silence();
+	cache_attend_waiting();
 	bytes = purge_slabs(atomic_load_explicit(&heap_tick, memory_order_relaxed));
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
@@ -101,6 +108,7 @@ static size_t give_back_old(bool later)
 	size_t bytes;
 
 	memcheck_silence();
+	cache_attend_waiting();
 	bytes = purge_slabs(now - DEMAND_TICKS);
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
@@ -195,7 +203,7 @@ static int64_t sleep_ms(const struct watch *w)
 static void tick(struct watch *w)
 {
 	size_t bytes = OPTION(decay_ms) > 0 ? give_back_old(true) : 0;
-	bool rest = dirty_bytes() >= WORTH_BYTES;
+	bool rest = dirty_bytes() + waiting_bytes() >= WORTH_BYTES;
 
 	w->tick_us = os_now_us() + tick_length_us();
 	w->idle = bytes || rest ? 0 : w->idle + 1;
@@ -323,7 +331,7 @@ void scavenger_kick(void)
 			pressure_wake(&pressure);
 		return;
 	}
-	if (!urgent && dirty < WORTH_BYTES)
+	if (!urgent && dirty + waiting_bytes() < WORTH_BYTES)
 		return;
 	if (!urgent && decay < 0 && (!OPTION(pressure) || atomic_load_explicit(&blind, memory_order_relaxed)))
 		return;
