@@ -5,10 +5,10 @@
  * Between ticks the thread is woken when there is more free memory than dirty_max, and when memory is short.
  * heap_tick is advanced by whoever ticks: the thread, or, where there can be none, one caller at a time.
  *
- * alive is 1 while a thread exists and 0 when its stack may be used again; the kernel clears it. working is true
- * while the thread looks again by itself, so a kick has nothing to do. It is cleared before the thread ends: memory
- * that became free after its last look is the business of the kick that follows, which may have to wait for the
- * stack for the moment in between.
+ * working is true while the thread looks again by itself, so a kick has nothing to do. Kicks that came after its last
+ * look relied on it, so once it has cleared working it looks again. alive is 1 while a thread exists and 0 when its
+ * stack may be used again; the kernel clears it. Who has set working makes the next thread, and waits for alive first:
+ * the earlier thread then has nothing left to do but to end. test/model/thread.c has this as a model.
  *
  * The thread shares no descriptor with the program and has no signal unblocked; only its number can be seen.
  */
@@ -34,7 +34,7 @@ enum {
 
 static _Atomic uint32_t alive;
 static _Atomic bool working;
-static _Atomic bool stopping;         /* the thread shall end */
+static _Atomic unsigned stopping;     /* so many want the thread to end */
 static _Atomic bool forbidden;        /* a thread may not be started */
 static _Atomic bool blind;            /* no source of pressure: without decay there is nothing to do */
 static _Atomic bool ticking;          /* a caller does the thread's work */
@@ -159,6 +159,7 @@ struct watch {
 	uint64_t tick_us, lazy_us, check_us; /* when what is due next */
 	bool swap;
 	int idle, futile; /* ticks */
+	size_t left;      /* bytes that were there to give back at the last look that said whether there is work */
 };
 
 static uint64_t tick_length_us(void)
@@ -186,10 +187,13 @@ static void begin_watch(struct watch *w)
 	atomic_store_explicit(&blind, !w->swap && !pressure_has_source(&pressure), memory_order_relaxed);
 }
 
-static void end_watch(void)
+/* False: the thread must end, see release_close(). */
+static bool end_watch(void)
 {
-	release_close();
+	bool answered = release_close();
+
 	pressure_close(&pressure);
+	return answered;
 }
 
 static int64_t sleep_ms(const struct watch *w)
@@ -203,10 +207,12 @@ static int64_t sleep_ms(const struct watch *w)
 static void tick(struct watch *w)
 {
 	size_t bytes = OPTION(decay_ms) > 0 ? give_back_old(true) : 0;
-	bool rest = dirty_bytes() + waiting_bytes() >= WORTH_BYTES;
 
+	if (!OPTION(decay_ms))
+		cache_attend_waiting(); /* what it finds goes at the next look */
+	w->left = dirty_bytes() + waiting_bytes();
 	w->tick_us = os_now_us() + tick_length_us();
-	w->idle = bytes || rest ? 0 : w->idle + 1;
+	w->idle = bytes || w->left >= WORTH_BYTES ? 0 : w->idle + 1;
 	w->futile = bytes || OPTION(decay_ms) < 0 ? 0 : w->futile + 1;
 }
 
@@ -236,11 +242,13 @@ static void look(struct watch *w, unsigned what)
 	}
 }
 
-static bool has_work(const struct watch *w)
+static bool has_work(struct watch *w)
 {
-	if (OPTION(decay_ms) < 0 && atomic_load_explicit(&blind, memory_order_relaxed) &&
-	    dirty_bytes() <= dirty_limit())
-		return false;
+	if (OPTION(decay_ms) < 0 && atomic_load_explicit(&blind, memory_order_relaxed)) {
+		w->left = dirty_bytes() + waiting_bytes();
+		if (dirty_bytes() <= dirty_limit())
+			return false;
+	}
 	return w->idle < IDLE_TICKS && w->futile < FUTILE_TICKS;
 }
 
@@ -249,9 +257,44 @@ static bool shall_stop(void)
 	return atomic_load_explicit(&stopping, memory_order_acquire);
 }
 
-static void run(void)
+static bool thread_allowed(void)
+{
+	uint64_t retry = atomic_load_explicit(&retry_us, memory_order_relaxed);
+
+	return OPTION(background) == BACKGROUND_ON && !cache_instrumented && !shall_stop() &&
+	       !atomic_load_explicit(&forbidden, memory_order_relaxed) && (!retry || os_now_us() >= retry);
+}
+
+/* Whether there is something for a thread to do. */
+static bool is_wanted(size_t dirty, bool urgent)
+{
+	if (!urgent && dirty + waiting_bytes() < WORTH_BYTES)
+		return false;
+	return urgent || OPTION(decay_ms) >= 0 ||
+	       (OPTION(pressure) && !atomic_load_explicit(&blind, memory_order_relaxed));
+}
+
+static bool take_working(void)
+{
+	bool idle = false;
+
+	return atomic_compare_exchange_strong(&working, &idle, true);
+}
+
+/* The thread, when it has cleared working: whether there is more to do than when it last looked. */
+static bool work_has_come(size_t left)
+{
+	size_t dirty = dirty_bytes();
+
+	return dirty + waiting_bytes() > left && thread_allowed() && is_wanted(dirty, dirty > dirty_limit()) &&
+	       take_working();
+}
+
+/* Returns how many bytes it left; SIZE_MAX: the thread must end. */
+static size_t work(void)
 {
 	struct watch w;
+	bool answered;
 
 	begin_watch(&w);
 	while (!shall_stop() && has_work(&w)) {
@@ -260,22 +303,29 @@ static void run(void)
 		if (!shall_stop())
 			look(&w, what);
 	}
-	end_watch();
+	answered = end_watch();
 	if (w.futile >= FUTILE_TICKS)
 		atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
-	atomic_store_explicit(&working, false, memory_order_seq_cst);
+	return answered ? w.left : SIZE_MAX;
+}
+
+static void run(void)
+{
+	size_t left;
+
+	do {
+		left = work();
+		atomic_store_explicit(&working, false, memory_order_seq_cst);
+		atomic_thread_fence(memory_order_seq_cst);
+	} while (work_has_come(left));
 }
 
 static bool start_thread(void)
 {
-	bool idle = false;
-
-	if (atomic_load_explicit(&alive, memory_order_acquire))
+	if (!take_working())
+		return true;
+	while (atomic_load_explicit(&alive, memory_order_acquire))
 		os_wait(&alive, 1, 1); /* an earlier one is on its way out */
-	if (atomic_load_explicit(&alive, memory_order_acquire))
-		return true;
-	if (!atomic_compare_exchange_strong(&working, &idle, true))
-		return true;
 	if (!stack)
 		stack = meta_alloc(STACK_BYTES);
 	if (stack && !os_thread_start(run, stack, STACK_BYTES, &alive))
@@ -283,14 +333,6 @@ static bool start_thread(void)
 	atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
 	atomic_store_explicit(&working, false, memory_order_relaxed);
 	return false;
-}
-
-static bool thread_allowed(void)
-{
-	uint64_t retry = atomic_load_explicit(&retry_us, memory_order_relaxed);
-
-	return OPTION(background) == BACKGROUND_ON && !cache_instrumented &&
-	       !atomic_load_explicit(&forbidden, memory_order_relaxed) && (!retry || os_now_us() >= retry);
 }
 
 /*
@@ -302,7 +344,7 @@ static bool thread_allowed(void)
 static void work_by_caller(int64_t decay, bool urgent)
 {
 	uint64_t now = os_now_us();
-	bool due = decay > 0 && now >= atomic_load_explicit(&next_tick_us, memory_order_relaxed);
+	bool due = decay >= 0 && now >= atomic_load_explicit(&next_tick_us, memory_order_relaxed);
 
 	if ((!due && !urgent) || atomic_exchange_explicit(&ticking, true, memory_order_acquire))
 		return;
@@ -322,21 +364,17 @@ static void work_by_caller(int64_t decay, bool urgent)
 
 void scavenger_kick(void)
 {
-	int64_t decay = OPTION(decay_ms);
 	size_t dirty = dirty_bytes();
 	bool urgent = dirty > dirty_limit();
 
+	atomic_thread_fence(memory_order_seq_cst); /* see run() */
 	if (atomic_load_explicit(&working, memory_order_relaxed)) {
 		if (urgent)
 			pressure_wake(&pressure);
 		return;
 	}
-	if (!urgent && dirty + waiting_bytes() < WORTH_BYTES)
-		return;
-	if (!urgent && decay < 0 && (!OPTION(pressure) || atomic_load_explicit(&blind, memory_order_relaxed)))
-		return;
-	if (!thread_allowed() || !start_thread())
-		work_by_caller(decay, urgent);
+	if (is_wanted(dirty, urgent) && (!thread_allowed() || !start_thread()))
+		work_by_caller(OPTION(decay_ms), urgent);
 }
 
 void scavenger_options_changed(void)
@@ -349,12 +387,12 @@ void scavenger_options_changed(void)
 
 void scavenger_stop(void)
 {
-	atomic_store_explicit(&stopping, true, memory_order_seq_cst);
+	atomic_fetch_add(&stopping, 1);
 	while (atomic_load_explicit(&alive, memory_order_acquire)) {
 		pressure_wake(&pressure);
 		os_wait(&alive, 1, 1);
 	}
-	atomic_store_explicit(&stopping, false, memory_order_seq_cst);
+	atomic_fetch_sub(&stopping, 1);
 }
 
 void scavenger_forbid_thread(void)
@@ -381,7 +419,7 @@ void scavenger_after_fork(void)
 {
 	atomic_store_explicit(&working, false, memory_order_relaxed);
 	atomic_store_explicit(&alive, 0, memory_order_relaxed);
-	atomic_store_explicit(&stopping, false, memory_order_relaxed);
+	atomic_store_explicit(&stopping, 0, memory_order_relaxed);
 	atomic_store_explicit(&ticking, false, memory_order_relaxed);
 	pressure_after_fork(&pressure);
 	release_after_fork();

@@ -22,7 +22,7 @@ void scavenger_options_changed(void);
 
 /*
  * Ends the thread and returns when it is gone. It comes back when there is work for it: who needs the process to be
- * without has to be the only one who frees.
+ * without has to be the only one who frees, and to kick when he is done.
  */
 void scavenger_stop(void);
 

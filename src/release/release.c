@@ -225,9 +225,9 @@ int release_poll_fd(void)
 	return uring_fd();
 }
 
-void release_close(void)
+bool release_close(void)
 {
-	uring_close();
+	return uring_close();
 }
 
 /* Advises ranges in as few calls as can be; those refused alone are tried by OS_DROP where that may help. */

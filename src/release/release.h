@@ -83,8 +83,11 @@ void release_reap(bool finish);
 /* What becomes ready to read when answers have come; -1 when no backend needs it. */
 int release_poll_fd(void);
 
-/* Before the thread that reaps ends: nothing is outstanding any more, and its descriptors are closed. */
-void release_close(void);
+/*
+ * Before the thread that reaps ends: waits for its answers, and closes its descriptors. False: some answers did not
+ * come, and the thread must end; what it waited for stays nobody's until the next one reaps.
+ */
+bool release_close(void);
 
 /*
  * Gives back N ranges of pages that stay in page tables that are used. Returns the bytes given back; sets bit i of

@@ -2,7 +2,7 @@
 /*
  * The ring and what is outstanding in it. Guarded by nothing: one thread uses it (see release_regions). Memory that
  * the kernel has not answered for stays outstanding, even where the ring fails: an answer that is missing is no
- * permission to use it.
+ * permission to use it. Only when the thread is gone, nothing can come any more: its exit waits for the workers.
  */
 #include "config.h"
 
@@ -27,6 +27,7 @@ enum {
 static struct io_uring ring;
 static bool is_open;
 static bool broken;          /* it failed once: nothing more is submitted, and it is closed when all is answered */
+static bool abandoned;       /* its thread ended before all was answered */
 static uint64_t outstanding; /* bit per entry of what the kernel has */
 static struct {
 	struct iovec range;
@@ -35,6 +36,26 @@ static struct {
 	void *arg;
 } entries[ENTRIES];
 
+static void answer_one(unsigned at, int result)
+{
+	struct iovec range = entries[at].range;
+	int error = result < 0 ? -result : 0;
+
+	outstanding &= ~((uint64_t)1 << at);
+	backend_count(RELEASE_IO_URING, entries[at].start, !error, error ? 0 : range.iov_len);
+	if (error)
+		backend_count_failure(RELEASE_IO_URING, error);
+	entries[at].answer(entries[at].arg, range.iov_base, range.iov_len, error);
+}
+
+/* The thread before this one is gone; what became of its requests is unknown. */
+static void settle_abandoned(void)
+{
+	while (outstanding)
+		answer_one((unsigned)__builtin_ctzll(outstanding), -ECANCELED);
+	abandoned = false;
+}
+
 int uring_open(void)
 {
 	long refused;
@@ -42,6 +63,8 @@ int uring_open(void)
 
 	if (is_open)
 		return 0;
+	if (abandoned)
+		settle_abandoned();
 	error = os_inject(SYS_io_uring_setup, &refused) ? (int)-refused : -io_uring_queue_init(ENTRIES, &ring, 0);
 	if (error)
 		return error;
@@ -93,18 +116,6 @@ size_t uring_submit(const struct iovec *ranges, size_t n, release_answer *answer
 	return given;
 }
 
-static void answer_one(unsigned at, int result)
-{
-	struct iovec range = entries[at].range;
-	int error = result < 0 ? -result : 0;
-
-	outstanding &= ~((uint64_t)1 << at);
-	backend_count(RELEASE_IO_URING, entries[at].start, !error, error ? 0 : range.iov_len);
-	if (error)
-		backend_count_failure(RELEASE_IO_URING, error);
-	entries[at].answer(entries[at].arg, range.iov_base, range.iov_len, error);
-}
-
 static void answer_all(void)
 {
 	struct io_uring_cqe *cqe;
@@ -130,6 +141,8 @@ void uring_reap(bool finish)
 	static _Atomic uint32_t nobody;
 	uint64_t until;
 
+	if (abandoned)
+		settle_abandoned();
 	if (!is_open)
 		return;
 	until = finish ? os_now_us() + FINISH_US : 0;
@@ -147,16 +160,21 @@ int uring_fd(void)
 	return is_open && outstanding ? ring.ring_fd : -1;
 }
 
-void uring_close(void)
+bool uring_close(void)
 {
 	uring_reap(true);
 	if (is_open && !outstanding)
 		close_ring();
+	if (!is_open)
+		return true;
+	abandoned = true; /* the descriptor is closed with the thread's table; there is nobody to close it later */
+	is_open = broken = false;
+	return false;
 }
 
 void uring_after_fork(void)
 {
-	is_open = broken = false;
+	is_open = broken = abandoned = false;
 	outstanding = 0;
 }
 
@@ -183,8 +201,9 @@ int uring_fd(void)
 	return -1;
 }
 
-void uring_close(void)
+bool uring_close(void)
 {
+	return true;
 }
 
 void uring_after_fork(void)

@@ -19,7 +19,12 @@ size_t uring_submit(const struct iovec *ranges, size_t n, release_answer *answer
 
 void uring_reap(bool finish);
 int uring_fd(void);
-void uring_close(void);
+
+/*
+ * Waits for all answers, but not without end. False: some did not come. Then the calling thread must end: the thread
+ * after it takes what became of them for unknown.
+ */
+bool uring_close(void);
 
 /* In a forked child: the ring is the parent's. */
 void uring_after_fork(void);
