@@ -3,8 +3,10 @@
  * Empty regions: handing them out, taking them back, and releasing them. The heap's lock guards lists and bitmap; it
  * is not held while the kernel is asked.
  */
-#include "heap/pool.h"
+#include <errno.h>
+
 #include "heap/limit.h"
+#include "heap/pool.h"
 #include "os/os.h"
 #include "release/release.h"
 
@@ -415,6 +417,14 @@ void heap_make_lazy(struct heap *h)
 	}
 }
 
+/* Whether R is mapped: a call of the parent's may have failed, and left a hole, without having said so yet. */
+static bool is_mapped(struct region *r)
+{
+	unsigned char resident;
+
+	return os_resident(r->base, PAGE_BYTES, &resident) != ENOMEM;
+}
+
 void pool_after_fork(struct heap *h)
 {
 	struct region *r, *next;
@@ -422,6 +432,7 @@ void pool_after_fork(struct heap *h)
 	for (r = h->releasing.oldest; r; r = next) {
 		next = r->next;
 		list_remove(&h->releasing, r);
+		r->lost = r->lost || !is_mapped(r);
 		if (r->lost)
 			list_add(&h->lost, r);
 		else

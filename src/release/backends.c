@@ -117,9 +117,18 @@ static int by_remap(const struct iovec *range)
 	return error && !is_mapped(range->iov_base) ? RELEASE_LOST : 0;
 }
 
+/* Not with MAP_FIXED: another thread's mmap may have found the hole. */
 bool release_recover(void *base, size_t bytes)
 {
-	return !map_anew(base, bytes);
+	int error = os_reserve_at(base, bytes);
+
+	if (!error && (error = os_commit(base, bytes)))
+		os_unmap(base, bytes);
+	if (error)
+		backend_count_failure(RELEASE_REMAP, error);
+	else if (OPTION(thp) != OS_HUGE_DEFAULT)
+		os_advise_huge(base, bytes, (enum os_huge)OPTION(thp));
+	return !error;
 }
 
 int backend_pt_advice(void)
