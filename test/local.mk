@@ -38,6 +38,7 @@ COMPILED_TESTS = \
 	test/t_stats \
 	test/t_thread_exit \
 	test/t_threads \
+	test/t_turns \
 	test/t_vmas
 
 # No static program with a sanitizer: its run-time library is shared.
@@ -158,6 +159,8 @@ test_t_thread_exit_LDADD = $(LINK_LIBRARY)
 test_t_thread_exit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_threads_LDADD = $(LINK_LIBRARY)
 test_t_threads_LDFLAGS = $(LINK_IN_PLACE)
+test_t_turns_LDADD = $(LINK_LIBRARY)
+test_t_turns_LDFLAGS = $(LINK_IN_PLACE)
 test_t_vmas_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
 test_t_vmas_LDADD = $(LINK_LIBRARY)
 test_t_vmas_LDFLAGS = $(LINK_IN_PLACE)

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two threads free the blocks of the same slabs by turns, the one that allocated them the last of each: all of it goes
+ * back, though that thread never allocates again.
+ */
+#include "api.h"
+#include "proc.h"
+#include "variants.h"
+
+#include <pthread.h>
+
+#define BLOCK     1024
+#define TOUCHED   (64 * MIB)
+#define BLOCKS    (TOUCHED / BLOCK)
+#define WAIT_MS   15000
+#define MOST_LEFT 25 /* percent of the peak */
+
+static char **blocks;
+static size_t turn; /* the block that goes next */
+
+static void wait_for(size_t i)
+{
+	while (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) != i)
+		sched_yield();
+}
+
+/* Frees every other block from FIRST on, each when its turn has come; turns are of several blocks, to be quick. */
+static void free_by_turns(size_t first)
+{
+	enum { AT_ONCE = 8 };
+
+	for (size_t i = first * AT_ONCE; i < BLOCKS; i += 2 * AT_ONCE) {
+		wait_for(i);
+		for (size_t k = i; k < i + AT_ONCE; k++)
+			t_free(blocks[k]);
+		__atomic_store_n(&turn, i + AT_ONCE, __ATOMIC_RELEASE);
+	}
+}
+
+static void *other(void *arg)
+{
+	free_by_turns(0);
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	if (SANITIZED)
+		SKIP("a sanitizer's own memory hides what is measured");
+	VARIANTS(argc, argv, "decay_ms:300", "decay_ms:0", "decay_ms:300,background:off");
+	blocks = proc_table(BLOCKS * sizeof *blocks);
+	size_t start = proc_rss_kb();
+	for (size_t i = 0; i < BLOCKS; i++) {
+		blocks[i] = t_malloc(BLOCK);
+		CHECK(blocks[i]);
+		memset(blocks[i], 1, BLOCK);
+	}
+	size_t peak = proc_rss_kb() - start;
+	pthread_t thread;
+	CHECK(pthread_create(&thread, NULL, other, NULL) == 0);
+	free_by_turns(1);
+	CHECK(pthread_join(thread, NULL) == 0);
+	size_t left = peak;
+	for (int waited = 0; waited < WAIT_MS && left > peak * MOST_LEFT / 100; waited += 100) {
+		proc_sleep_ms(100);
+		t_free(t_malloc(100 * KIB)); /* where there is no thread, somebody has to free something */
+		size_t now = proc_rss_kb();
+		left = now > start ? now - start : 0;
+	}
+	CHECK_SAY(left <= peak * MOST_LEFT / 100, "%zu kB left of %zu kB", left, peak);
+	return 0;
+}
