@@ -140,7 +140,7 @@ static void retire(struct slice *s)
 {
 	CHECK_DEBUG(slab_live(s) == (int32_t)remote_count(atomic_load(&s->remote)));
 	for (unsigned i = 1; i < s->slices; i++)
-		s[i].kind = SLICE_FREE;
+		slice_set_kind(&s[i], SLICE_FREE);
 	set_state(s, SLAB_NONE);
 	atomic_store_explicit(&s->cache, NULL, memory_order_release);
 	arena_put(s);

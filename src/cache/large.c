@@ -45,7 +45,7 @@ static struct slice *take(size_t size, size_t align, bool zero, struct growth *g
 		return NULL;
 	memset(s->pieces, 0, sizeof s->pieces);
 	s->bound = 0;
-	s->kind = SLICE_LARGE;
+	slice_set_kind(s, SLICE_LARGE);
 	return s;
 }
 

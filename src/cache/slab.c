@@ -17,18 +17,18 @@ void slab_init(struct slice *s, unsigned class, bool fresh)
 	s->block_size = size;
 	s->capacity = (uint16_t)(((size_t)s->slices << SLICE_SHIFT) / size);
 	s->bound = s->capacity * (size * s->magic);
-	s->carved = 0;
-	s->class = (uint8_t) class;
-	s->fresh = fresh;
+	SLICE_SET(s, carved, 0);
+	SLICE_SET(s, class, (uint8_t) class);
+	SLICE_SET(s, fresh, fresh);
 	purged_set(s, 0);
 	s->notify_at = (uint16_t)max_size(s->capacity / 8, 1);
 	s->head = s;
 	s->next = s->prev = NULL;
 	slab_set_mark(s, 0, 0);
 	atomic_store_explicit(&s->remote, 0, memory_order_relaxed);
-	s->kind = SLICE_SLAB;
+	slice_set_kind(s, SLICE_SLAB);
 	for (unsigned i = 1; i < s->slices; i++) {
-		s[i].kind = SLICE_INNER;
+		slice_set_kind(&s[i], SLICE_INNER);
 		s[i].head = s;
 	}
 }
@@ -88,7 +88,7 @@ static void set_carved(struct slice *s, size_t carved)
 {
 	uintptr_t last = (uintptr_t)s->base + (carved - 1) * s->block_size;
 
-	s->carved = (uint16_t)carved;
+	SLICE_SET(s, carved, (uint16_t)carved);
 	__atomic_store_n(&s->anchor, s->anchor + last - s->last, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->last, last, __ATOMIC_RELAXED);
 }

@@ -291,7 +291,7 @@ static struct slice *begin(struct region *r, size_t at, size_t count)
 
 	s->base = r->base + (at << SLICE_SHIFT);
 	atomic_store_explicit(&s->region, r, memory_order_relaxed);
-	s->slices = (uint32_t)count;
+	SLICE_SET(s, slices, (uint32_t)count);
 	return s;
 }
 
@@ -428,7 +428,7 @@ void arena_put(struct slice *s)
 	/* A slice that is touched counts whole: what was purged of the slab is in it again. */
 	if (s->kind == SLICE_SLAB && s->purged)
 		limit_add(count_ones(s->purged));
-	s->kind = SLICE_FREE;
+	slice_set_kind(s, SLICE_FREE);
 	s->bound = 0;
 	for (size_t i = 0; !a->retired && i * SLICES_PER_REGION < first + count; i++)
 		free_slices(a, r - i, part(first, count, i));
@@ -439,7 +439,7 @@ static void shrink(struct arena *a, struct slice *s, size_t count)
 {
 	size_t first = first_slice(s), old = s->slices;
 
-	s->slices = (uint32_t)count;
+	SLICE_SET(s, slices, (uint32_t)count);
 	for (size_t i = 0; i * SLICES_PER_REGION < first + old; i++) {
 		uint32_t surplus = part(first, old, i) & ~part(first, count, i);
 
@@ -480,7 +480,7 @@ static bool extend(struct arena *a, struct slice *s, size_t count, struct growth
 		r->spanning = s;
 		update(a, r, part(first, count, i), get(&r->touched) | part(first, count, i));
 	}
-	s->slices = (uint32_t)count;
+	SLICE_SET(s, slices, (uint32_t)count);
 	return true;
 }
 

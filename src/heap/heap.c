@@ -79,10 +79,16 @@ void *meta_alloc(size_t bytes)
 
 size_t meta_bytes(void)
 {
-	size_t n = pool.total;
+	size_t n;
 
-	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++)
+	lock_take(&pool.lock);
+	n = pool.total;
+	lock_drop(&pool.lock);
+	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++) {
+		lock_take(&heaps[i]->lock);
 		n += heaps[i]->slices_high - heaps[i]->headers_low;
+		lock_drop(&heaps[i]->lock);
+	}
 	return n;
 }
 

@@ -75,6 +75,21 @@ struct slice {
 	struct region *_Atomic region; /* atomic: late remote frees look at it */
 };
 
+/* Fields that statistics read without a lock, whatever becomes of the slice meanwhile. */
+#define SLICE_GET(s, field)        __atomic_load_n(&(s)->field, __ATOMIC_RELAXED)
+#define SLICE_SET(s, field, value) __atomic_store_n(&(s)->field, (value), __ATOMIC_RELAXED)
+
+static inline enum slice_kind slice_kind(const struct slice *s)
+{
+	return (enum slice_kind)__atomic_load_n(&s->kind, __ATOMIC_ACQUIRE);
+}
+
+/* Stored last: who reads the kind may read what goes with it. */
+static inline void slice_set_kind(struct slice *s, enum slice_kind kind)
+{
+	__atomic_store_n(&s->kind, (uint8_t)kind, __ATOMIC_RELEASE);
+}
+
 _Static_assert(sizeof(struct slice) == 128, "32 descriptors fill one page");
 _Static_assert(offsetof(struct slice, remote) == CACHE_LINE, "the owner's line is its own");
 
