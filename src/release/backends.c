@@ -24,11 +24,13 @@ static size_t bucket(uint64_t n, size_t limit)
 void backend_count(enum release_backend b, uint64_t start, size_t ranges, size_t bytes)
 {
 	struct release_counters *c = &release_counters[b];
+	uint64_t micros = os_now_us() - start;
 
 	add(&c->calls, 1);
 	add(&c->ranges, ranges);
 	add(&c->bytes, bytes);
-	add(&c->latency[bucket(os_now_us() - start, RELEASE_BUCKETS)], 1);
+	add(&c->micros, micros);
+	add(&c->latency[bucket(micros, RELEASE_BUCKETS)], 1);
 }
 
 void backend_count_failure(enum release_backend b, int error)

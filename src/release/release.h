@@ -42,6 +42,7 @@ struct release_counters {
 	_Atomic size_t ranges;                   /* ranges given back by them */
 	_Atomic size_t bytes;                    /* in those */
 	_Atomic size_t failures;                 /* ranges that the kernel refused */
+	_Atomic size_t micros;                   /* that the calls took together */
 	_Atomic size_t latency[RELEASE_BUCKETS]; /* of a call: bucket i counts [2^(i-1), 2^i) microseconds, 0 less */
 };
 
