@@ -5,9 +5,9 @@ pmdinclude_HEADERS = include/pmdalloc/pmdalloc.h
 lib_LTLIBRARIES = libpmdalloc.la
 
 PMD_CORE_SOURCES = \
-	src/base/base.h src/base/text.h src/base/text.c \
+	src/base/base.h src/base/text.h src/base/text.c src/base/errno_name.h src/base/errno_name.c \
 	src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
-	src/os/pressure.h src/os/pressure.c \
+	src/os/pressure.h src/os/pressure.c src/os/writer.h src/os/writer.c \
 	src/conf/options.h src/conf/options.c src/conf/options.def \
 	src/release/release.h src/release/release.c src/release/backends.h src/release/backends.c \
 	src/release/probe.h src/release/probe.c src/release/uring.h src/release/uring.c \
@@ -16,7 +16,9 @@ PMD_CORE_SOURCES = \
 	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
 	src/cache/large.h src/cache/large.c src/cache/scavenger.h src/cache/scavenger.c src/cache/relief.h src/cache/relief.c \
 	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \
-	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c
+	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c \
+	src/api/report.h src/api/report.c src/api/report_text.c src/api/report_json.c src/api/report_openmetrics.c \
+	src/api/sections.c
 if SANITIZED
 PMD_CORE_SOURCES += src/os/thread_pthread.c
 else

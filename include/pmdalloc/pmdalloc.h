@@ -172,7 +172,7 @@ struct pmd_stats {
 	size_t regions_clean;    /* empty regions that are released or were never touched */
 	size_t releases;         /* regions released, with their page table */
 	size_t release_calls;    /* system calls made for it */
-	size_t release_failures; /* of those, refused by the kernel: the memory was kept */
+	size_t release_failures; /* ranges that the kernel refused to take: the memory was kept */
 	size_t purged_bytes;     /* bytes purged from regions and slabs that stay in use */
 	size_t moved_bytes;      /* bytes that realloc moved by mremap instead of copying */
 	size_t threads;          /* thread caches in use */
@@ -182,6 +182,19 @@ struct pmd_stats {
 	size_t resident_bytes;   /* bytes that the heap holds, handed out or not given back: what limits are about */
 	size_t limit_refusals;   /* requests refused for the hard limit */
 	size_t limit_releases;   /* how often everything free was given back because of a limit */
+
+	size_t regions_releasing;          /* empty regions that the kernel has not answered for yet */
+	size_t regions_untouched;          /* regions made writable and never used so far */
+	size_t regions_emptied;            /* times that the last block of a region was freed */
+	size_t pte_pages_held;             /* regions handed out since their last release: each may have a page table */
+	size_t pte_pages_returned;         /* page tables given back, with the regions released */
+	size_t large_blocks;               /* live blocks that are no slab's */
+	size_t free_blocks;                /* blocks of slabs that are free, those never used so far included */
+	size_t free_in_active_bytes;       /* free bytes in regions in use: free slices, and free blocks of slabs */
+	size_t free_slice_bytes;           /* of free_in_active_bytes: in free slices */
+	size_t free_in_active_dirty_bytes; /* of free_in_active_bytes: touched, and not given back since */
+	size_t slabs_waiting;              /* slabs of no thread that wait to have their idle pages given back */
+	size_t lazy_bytes;                 /* bytes, ever, that the kernel may take at will instead of swapping them */
 };
 
 /*
@@ -193,9 +206,13 @@ PMD_API int pmd_stats_get(struct pmd_stats *stats);
 enum pmd_format {
 	PMD_FORMAT_TEXT = 0,
 	PMD_FORMAT_JSON = 1,
+	PMD_FORMAT_OPENMETRICS = 2, /* OpenMetrics 1.0 text */
 };
 
-/* Writes statistics and options in FORMAT to the descriptor FD. Returns 0 or an errno value. Allocates nothing. */
+/*
+ * Writes statistics and options in FORMAT to the descriptor FD, in pieces. Returns 0, or an errno value: EINVAL for a
+ * FORMAT that is none. Allocates nothing; takes 16 KiB of stack. What is written is described in pmdalloc(3).
+ */
 PMD_API int pmd_stats_print(int fd, enum pmd_format format);
 
 /* The version of the library that is running, "0.1.0". */

@@ -49,10 +49,11 @@ EXPORT struct mallinfo2 mallinfo2(void)
 {
 	struct pmd_stats stats;
 
-	stats_collect(&stats);
+	stats_collect(&stats, NULL);
 	return (struct mallinfo2){
 		.arena = stats.slab_bytes + stats.dirty_bytes,
-		.ordblks = stats.regions_active + stats.regions_dirty,
+		.ordblks = stats.free_blocks,
+		.hblks = stats.large_blocks,
 		.hblkhd = stats.large_bytes,
 		.uordblks = stats.live_bytes - stats.large_bytes,
 		.fordblks = stats.slab_bytes + stats.dirty_bytes - (stats.live_bytes - stats.large_bytes),
@@ -72,6 +73,7 @@ EXPORT struct mallinfo mallinfo(void)
 	return (struct mallinfo){
 		.arena = saturate(m.arena),
 		.ordblks = saturate(m.ordblks),
+		.hblks = saturate(m.hblks),
 		.hblkhd = saturate(m.hblkhd),
 		.uordblks = saturate(m.uordblks),
 		.fordblks = saturate(m.fordblks),
@@ -84,24 +86,45 @@ EXPORT void malloc_stats(void)
 	pmd_stats_print(2, PMD_FORMAT_TEXT);
 }
 
+/* Free blocks by size, as glibc's bins. */
+static void put_sizes(FILE *stream, const struct stats_detail *detail)
+{
+	fputs("<sizes>\n", stream);
+	for (unsigned class = 0; class < CLASSES; class += 1) {
+		const struct stats_holder *h = &detail->holders[class];
+
+		if (h->free_blocks)
+			fprintf(stream, "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
+				class ? detail->holders[class - 1].block_bytes + 1 : 1, h->block_bytes, h->free_bytes,
+				h->free_blocks);
+	}
+	fputs("</sizes>\n", stream);
+}
+
+/* Parts of glibc's document that have no like here are left out; the type live is ours. */
 EXPORT int malloc_info(int options, FILE *stream)
 {
 	struct pmd_stats stats;
+	struct stats_detail detail;
 
 	if (options) {
 		errno = EINVAL;
 		return -1;
 	}
-	stats_collect(&stats);
+	stats_collect(&stats, &detail);
+	fprintf(stream, "<malloc version=\"pmdalloc-%s\">\n<heap nr=\"0\">\n", PMDALLOC_VERSION);
+	put_sizes(stream, &detail);
 	fprintf(stream,
-		"<malloc version=\"pmdalloc-%s\">\n"
+		"</heap>\n"
 		"<total type=\"live\" count=\"%zu\" size=\"%zu\"/>\n"
-		"<total type=\"large\" size=\"%zu\"/>\n"
 		"<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n"
+		"<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n"
 		"<system type=\"current\" size=\"%zu\"/>\n"
 		"<aspace type=\"total\" size=\"%zu\"/>\n"
+		"<aspace type=\"mprotect\" size=\"%zu\"/>\n"
 		"</malloc>\n",
-		PMDALLOC_VERSION, stats.live_blocks, stats.live_bytes, stats.large_bytes, stats.regions_dirty,
-		stats.dirty_bytes, stats.heap_committed, stats.heap_reserved);
+		stats.live_blocks, stats.live_bytes, stats.free_blocks,
+		stats.free_in_active_bytes + (stats.regions_dirty << REGION_SHIFT), stats.large_blocks,
+		stats.large_bytes, stats.resident_bytes, stats.heap_reserved, stats.heap_committed);
 	return 0;
 }

@@ -1,81 +1,276 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Statistics are counted when somebody asks, by walking the descriptors: nothing is counted on the fast paths. The
- * walk takes no lock; each figure is one that was true of its slab at some moment.
+ * walk takes no lock of an arena or a cache, so each figure is one that was true of its slab at some moment; what it
+ * reads of a descriptor is written atomically, and checked before it is used.
  */
 #include <string.h>
 
 #include "api/alloc.h"
 #include "api/stats.h"
-#include "conf/options.h"
 #include "os/os.h"
-#include "release/release.h"
 
-static void add_slab(struct pmd_stats *stats, const struct slice *s)
+/* What is found in one region. */
+struct finding {
+	uint64_t classes[2]; /* bit per class that has a slab here */
+	size_t live_bytes;
+	size_t free_bytes; /* in slabs */
+	size_t idle_bytes; /* of those, purged or never touched */
+	bool large;
+};
+
+struct walk {
+	struct pmd_stats *stats;
+	struct stats_detail *detail; /* may be NULL */
+	size_t spanning;             /* slices of the large block seen last that lie in the regions that follow */
+};
+
+static struct stats_holder *holder(struct walk *w, unsigned class)
 {
-	int32_t live = slab_live(s) - (int32_t)remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
-
-	if (live < 0 || live > s->capacity)
-		return;
-	stats->slab_bytes += large_usable(s);
-	stats->live_blocks += (size_t)live;
-	stats->live_bytes += (size_t)live * s->block_size;
+	return w->detail ? &w->detail->holders[class] : NULL;
 }
 
-static void add_region(struct pmd_stats *stats, struct region *r)
+/*
+ * ---- Slabs
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+/* Bytes of S on pages that were given back, or not touched since. */
+static size_t idle_bytes(const struct slice *s, unsigned class)
 {
-	if (r->state != REGION_ACTIVE)
+	size_t pages = (size_t)__builtin_popcount(purged_get(s)), all = (size_t)class_slices(class) << SLICE_SHIFT;
+	size_t carved = align_up((size_t)SLICE_GET(s, carved) * class_size(class), PAGE_BYTES);
+
+	return (pages << PAGE_SHIFT) + (SLICE_GET(s, fresh) && carved < all ? all - carved : 0);
+}
+
+static void count_slab(struct walk *w, struct finding *f, unsigned class, size_t live, size_t free)
+{
+	struct stats_holder *h = holder(w, class);
+	size_t size = class_size(class);
+
+	w->stats->slab_bytes += (size_t)class_slices(class) << SLICE_SHIFT;
+	w->stats->live_blocks += live;
+	w->stats->live_bytes += live * size;
+	w->stats->free_blocks += free;
+	f->live_bytes += live * size;
+	f->free_bytes += free * size;
+	f->classes[class / 64] |= (uint64_t)1 << class % 64;
+	if (!h)
 		return;
-	stats->regions_active++;
-	for (int i = 0; i < SLICES_PER_REGION; i++) {
+	h->slabs++;
+	h->live_blocks += live;
+	h->live_bytes += live * size;
+	h->free_blocks += free;
+	h->free_bytes += free * size;
+}
+
+enum { TRIES = 8 };
+
+/* Its owner changes count and mark one after the other; what is seen in between is no number of blocks. */
+static size_t live_blocks(const struct slice *s, int32_t capacity)
+{
+	int32_t live = -1;
+
+	for (int i = 0; i < TRIES && (live < 0 || live > capacity); i++)
+		live = slab_live(s) - (int32_t)remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
+	return live < 0 || live > capacity ? 0 : (size_t)live;
+}
+
+/* Returns the slab's slices. */
+static size_t add_slab(struct walk *w, struct finding *f, const struct slice *s)
+{
+	unsigned class = SLICE_GET(s, class), state = SLICE_GET(s, state);
+	size_t capacity, live;
+
+	if (class >= CLASSES)
+		return 1;
+	capacity = ((size_t)class_slices(class) << SLICE_SHIFT) / class_size(class);
+	live = live_blocks(s, (int32_t)capacity);
+	count_slab(w, f, class, live, capacity - live);
+	f->idle_bytes += min_size(idle_bytes(s, class), (capacity - live) * class_size(class));
+	if (w->detail && state < SLAB_STATES)
+		w->detail->slab_states[state]++;
+	return class_slices(class);
+}
+
+/*
+ * ---- Large blocks
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* COUNT slices of a large block lie in this region. */
+static void add_large_part(struct walk *w, struct finding *f, size_t count)
+{
+	struct stats_holder *h = holder(w, HOLDER_LARGE);
+
+	f->large = true;
+	f->live_bytes += count << SLICE_SHIFT;
+	w->stats->large_bytes += count << SLICE_SHIFT;
+	w->stats->live_bytes += count << SLICE_SHIFT;
+	if (h)
+		h->live_bytes += count << SLICE_SHIFT;
+}
+
+/* A large block that begins at slice I. Returns its slices in this region. */
+static size_t add_large(struct walk *w, struct finding *f, const struct slice *s, size_t i)
+{
+	size_t slices = SLICE_GET(s, slices), here = min_size(slices, SLICES_PER_REGION - i);
+	struct stats_holder *h = holder(w, HOLDER_LARGE);
+
+	w->spanning = slices - here;
+	w->stats->large_blocks++;
+	w->stats->live_blocks++;
+	if (h)
+		h->live_blocks++;
+	add_large_part(w, f, here);
+	return max_size(here, 1);
+}
+
+/* The slices at the start of R that belong to a large block that began in an earlier region. */
+static size_t add_spanning(struct walk *w, struct finding *f, const struct region *r)
+{
+	size_t count = min_size(w->spanning, SLICES_PER_REGION);
+
+	w->spanning -= count;
+	if (!count || slice_kind(r->slices) != SLICE_FREE) {
+		w->spanning = 0;
+		return 0;
+	}
+	add_large_part(w, f, count);
+	return count;
+}
+
+/*
+ * ---- Regions
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static bool holds(const struct finding *f, unsigned holder)
+{
+	return holder == HOLDER_LARGE ? f->large : f->classes[holder / 64] >> holder % 64 & 1;
+}
+
+/* The only one that holds the region, or HOLDER_SEVERAL; that also for one that is just being handed out or freed. */
+static unsigned only_holder(const struct finding *f)
+{
+	unsigned only = HOLDER_SEVERAL;
+
+	for (unsigned i = 0; i <= HOLDER_LARGE; i++) {
+		if (!holds(f, i))
+			continue;
+		if (only != HOLDER_SEVERAL)
+			return HOLDER_SEVERAL;
+		only = i;
+	}
+	return only;
+}
+
+static void count_holders(struct walk *w, const struct finding *f, size_t free)
+{
+	unsigned only = only_holder(f);
+	struct stats_holder *h = w->detail->holders;
+
+	h[only].pinned_regions++;
+	h[only].pinned_bytes += free;
+	h[HOLDER_SEVERAL].regions += only == HOLDER_SEVERAL;
+	for (unsigned i = 0; i <= HOLDER_LARGE; i++) {
+		h[i].regions += holds(f, i);
+		h[i].shared_bytes += holds(f, i) && only == HOLDER_SEVERAL ? free : 0;
+	}
+}
+
+static void count_occupancy(struct walk *w, size_t live)
+{
+	w->detail->occupancy[live ? (live - 1) * OCCUPANCIES / REGION_BYTES : 0]++;
+	w->detail->occupancy_bytes += live;
+}
+
+static void find(struct walk *w, struct finding *f, const struct region *r)
+{
+	for (size_t i = add_spanning(w, f, r); i < SLICES_PER_REGION;) {
 		const struct slice *s = r->slices + i;
 
-		if (s->kind == SLICE_SLAB) {
-			add_slab(stats, s);
-		} else if (s->kind == SLICE_LARGE) {
-			stats->large_bytes += large_usable(s);
-			stats->live_bytes += large_usable(s);
-			stats->live_blocks++;
+		switch (slice_kind(s)) {
+		case SLICE_SLAB:
+			i += add_slab(w, f, s);
+			break;
+		case SLICE_LARGE:
+			i += add_large(w, f, s, i);
+			break;
+		default:
+			i++;
 		}
 	}
 }
 
-static void add_heap(struct pmd_stats *stats, struct heap *h)
+static void add_region(struct walk *w, struct region *r)
 {
-	size_t top = atomic_load_explicit(&h->top, memory_order_acquire);
+	uint32_t used = atomic_load_explicit(&r->used, memory_order_relaxed);
+	uint32_t touched = atomic_load_explicit(&r->touched, memory_order_relaxed);
+	size_t free_slices = (size_t)__builtin_popcount(~used), free;
+	struct finding f = {.large = false};
 
-	stats->heaps++;
-	stats->heap_reserved += h->region_count << REGION_SHIFT;
-	stats->heap_committed += h->committed << REGION_SHIFT;
-	for (size_t i = 0; i < top; i++)
-		add_region(stats, heap_region(h, i));
-}
-
-static size_t release_calls(void)
-{
-	size_t n = 0;
-
-	for (int b = 0; b < RELEASE_BACKENDS; b++)
-		n += atomic_load_explicit(&release_counters[b].calls, memory_order_relaxed);
-	return n;
-}
-
-void stats_collect(struct pmd_stats *stats)
-{
-	memset(stats, 0, sizeof *stats);
-	if (!cache_init())
+	if (atomic_load_explicit(&r->state, memory_order_relaxed) != REGION_ACTIVE) {
+		w->spanning = 0;
 		return;
-	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++)
-		add_heap(stats, heaps[i]);
+	}
+	find(w, &f, r);
+	free = (free_slices << SLICE_SHIFT) + f.free_bytes;
+	w->stats->regions_active++;
+	w->stats->pte_pages_held += touched != 0;
+	w->stats->free_in_active_bytes += free;
+	w->stats->free_slice_bytes += free_slices << SLICE_SHIFT;
+	w->stats->free_in_active_dirty_bytes +=
+		((size_t)__builtin_popcount(~used & touched) << SLICE_SHIFT) + f.free_bytes - f.idle_bytes;
+	if (!w->detail)
+		return;
+	count_holders(w, &f, free);
+	count_occupancy(w, f.live_bytes);
+}
+
+static void add_heap(struct walk *w, struct heap *h)
+{
+	size_t top = atomic_load_explicit(&h->top, memory_order_acquire), committed;
+
+	lock_take(&h->lock);
+	committed = h->committed;
+	lock_drop(&h->lock);
+	w->stats->heaps++;
+	w->stats->heap_reserved += h->region_count << REGION_SHIFT;
+	w->stats->heap_committed += committed << REGION_SHIFT;
+	w->stats->regions_untouched += committed > top ? committed - top : 0;
+	w->spanning = 0;
+	for (size_t i = 0; i < top; i++)
+		add_region(w, heap_region(h, i));
+}
+
+/*
+ * ---- All
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static size_t relaxed(_Atomic size_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void add_counters(struct pmd_stats *stats)
+{
 	stats->metadata_bytes = meta_bytes();
 	stats->regions_dirty = COUNT_GET(dirty_regions);
 	stats->regions_clean = COUNT_GET(clean_regions);
-	stats->dirty_bytes = (stats->regions_dirty << REGION_SHIFT) +
-			     (atomic_load_explicit(&arena_dirty_slices, memory_order_relaxed) << SLICE_SHIFT);
-	stats->releases = COUNT_GET(releases);
-	stats->release_calls = release_calls();
+	stats->regions_releasing = COUNT_GET(releasing_regions);
+	stats->regions_emptied = COUNT_GET(emptied);
+	stats->pte_pages_held += stats->regions_dirty + stats->regions_releasing;
+	stats->slabs_waiting = relaxed(&cache_unexamined);
+	stats->dirty_bytes = (stats->regions_dirty << REGION_SHIFT) + (relaxed(&arena_dirty_slices) << SLICE_SHIFT);
+	stats->releases = stats->pte_pages_returned = COUNT_GET(releases);
+	for (int b = 0; b < RELEASE_BACKENDS; b++)
+		stats->release_calls += relaxed(&release_counters[b].calls);
 	stats->release_failures = COUNT_GET(release_failures);
 	stats->purged_bytes = COUNT_GET(purged_bytes);
+	stats->lazy_bytes = COUNT_GET(lazy_bytes);
 	stats->moved_bytes = COUNT_GET(moved_bytes);
 	stats->threads = cache_threads();
 	stats->arenas = arena_count();
@@ -85,6 +280,27 @@ void stats_collect(struct pmd_stats *stats)
 	stats->limit_releases = atomic_load_explicit(&limit_releases, memory_order_relaxed);
 }
 
+static void clear_detail(struct stats_detail *detail)
+{
+	memset(detail, 0, sizeof *detail);
+	for (unsigned class = 0; class < CLASSES; class += 1)
+		detail->holders[class].block_bytes = class_size(class);
+}
+
+void stats_collect(struct pmd_stats *stats, struct stats_detail *detail)
+{
+	struct walk w = {.stats = stats, .detail = detail};
+
+	memset(stats, 0, sizeof *stats);
+	if (detail)
+		clear_detail(detail);
+	if (!cache_init())
+		return;
+	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++)
+		add_heap(&w, heaps[i]);
+	add_counters(stats);
+}
+
 int pmd_stats_get(struct pmd_stats *stats)
 {
 	struct pmd_stats all;
@@ -92,136 +308,8 @@ int pmd_stats_get(struct pmd_stats *stats)
 
 	if (!size)
 		return EINVAL;
-	stats_collect(&all);
+	stats_collect(&all, NULL);
 	memcpy(stats, &all, min_size(size, sizeof all));
 	stats->size = size;
 	return 0;
-}
-
-/*
- * ---- Output
- * -------------------------------------------------------------------------------------------------------
- */
-
-#define FIELD(name, meaning)                                     \
-	{                                                        \
-#name, meaning, offsetof(struct pmd_stats, name) \
-	}
-static const struct {
-	const char *name, *meaning;
-	size_t offset;
-} fields[] = {
-	FIELD(live_bytes, "bytes in live blocks"),
-	FIELD(live_blocks, "live blocks"),
-	FIELD(slab_bytes, "bytes cut into slabs"),
-	FIELD(large_bytes, "bytes of large blocks"),
-	FIELD(dirty_bytes, "free bytes not given back yet"),
-	FIELD(heap_committed, "bytes of heap made writable"),
-	FIELD(heap_reserved, "bytes of address space reserved"),
-	FIELD(metadata_bytes, "bytes of metadata"),
-	FIELD(vm_pte_bytes, "bytes of page tables (VmPTE)"),
-	FIELD(regions_active, "regions in use"),
-	FIELD(regions_dirty, "empty regions waiting for release"),
-	FIELD(regions_clean, "empty regions that are released"),
-	FIELD(releases, "regions released with their page table"),
-	FIELD(release_calls, "system calls made for it"),
-	FIELD(release_failures, "of those refused by the kernel"),
-	FIELD(purged_bytes, "bytes purged in regions that stay in use"),
-	FIELD(moved_bytes, "bytes moved by mremap"),
-	FIELD(threads, "thread caches in use"),
-	FIELD(arenas, "arenas"),
-	FIELD(heaps, "reservations"),
-	FIELD(resident_bytes, "bytes of memory held by the heap, by our account"),
-	FIELD(limit_refusals, "requests refused for limit_hard"),
-	FIELD(limit_releases, "times all that is free went back for a limit"),
-};
-
-struct output {
-	struct text text;
-	enum pmd_format format;
-	bool first;
-};
-
-static size_t field_value(const struct pmd_stats *stats, size_t offset)
-{
-	size_t value;
-
-	memcpy(&value, (const char *)stats + offset, sizeof value);
-	return value;
-}
-
-static void put_field(struct output *o, const char *name, const char *meaning, size_t value)
-{
-	size_t start = o->text.len;
-
-	if (o->format == PMD_FORMAT_JSON) {
-		text_put(&o->text, o->first ? "\n  \"" : ",\n  \"");
-		text_put(&o->text, name);
-		text_put(&o->text, "\": ");
-		text_put_number(&o->text, (int64_t)value);
-	} else {
-		text_put(&o->text, "  ");
-		text_put(&o->text, name);
-		text_pad(&o->text, start, 22);
-		text_put_number(&o->text, (int64_t)value);
-		text_pad(&o->text, start, 40);
-		text_put(&o->text, meaning);
-		text_put(&o->text, "\n");
-	}
-	o->first = false;
-}
-
-static void put_option(void *arg, const char *name, const char *value)
-{
-	struct output *o = arg;
-
-	if (o->format == PMD_FORMAT_JSON) {
-		text_put(&o->text, o->first ? "\"" : ", \"");
-		text_put(&o->text, name);
-		text_put(&o->text, "\": \"");
-		text_put(&o->text, value);
-		text_put(&o->text, "\"");
-	} else {
-		text_put(&o->text, o->first ? "" : ",");
-		text_put(&o->text, name);
-		text_put(&o->text, ":");
-		text_put(&o->text, value);
-	}
-	o->first = false;
-}
-
-int pmd_stats_print(int fd, enum pmd_format format)
-{
-	char buf[4096];
-	struct output o = {.format = format, .first = true};
-	struct pmd_stats stats;
-
-	if (format != PMD_FORMAT_TEXT && format != PMD_FORMAT_JSON)
-		return EINVAL;
-	stats_collect(&stats);
-	text_init(&o.text, buf, sizeof buf);
-	text_put(&o.text, format == PMD_FORMAT_JSON ? "{\n  \"version\": \"" PMDALLOC_VERSION "\",\n  \"statistics\": {"
-						    : "pmdalloc " PMDALLOC_VERSION " statistics\n");
-	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-		put_field(&o, fields[i].name, fields[i].meaning, field_value(&stats, fields[i].offset));
-	text_put(&o.text, format == PMD_FORMAT_JSON ? "},\n  \"options\": {" : "  options ");
-	o.first = true;
-	options_each(put_option, &o);
-	text_put(&o.text, format == PMD_FORMAT_JSON ? "}\n}\n" : "\n");
-	return os_write(fd, buf, o.text.len);
-}
-
-/* Many programs close stderr before the last destructor runs: a copy of it is kept. */
-static int exit_fd = -1;
-
-__attribute__((constructor)) static void prepare_exit(void)
-{
-	if (cache_init() && OPTION(stats) != STATS_OFF)
-		exit_fd = os_copy_fd(2);
-}
-
-__attribute__((destructor)) static void print_at_exit(void)
-{
-	if (exit_fd >= 0)
-		pmd_stats_print(exit_fd, OPTION(stats) == STATS_JSON ? PMD_FORMAT_JSON : PMD_FORMAT_TEXT);
 }

@@ -70,12 +70,6 @@ void text_put_hex(struct text *t, uintptr_t n)
 	text_put_n(t, digits + at, sizeof digits - at);
 }
 
-void text_pad(struct text *t, size_t start, size_t column)
-{
-	while (t->len < start + column && t->len + 1 < t->room)
-		text_put_n(t, " ", 1);
-}
-
 bool text_equal(const char *a, size_t a_len, const char *b)
 {
 	for (size_t i = 0; i < a_len; i++)

@@ -22,9 +22,6 @@ void text_put_number(struct text *t, int64_t n);
 void text_put_bytes(struct text *t, int64_t n);
 void text_put_hex(struct text *t, uintptr_t n);
 
-/* Pads with spaces up to COLUMN, counted from START (an earlier value of t->len). */
-void text_pad(struct text *t, size_t start, size_t column);
-
 bool text_equal(const char *a, size_t a_len, const char *b);
 size_t text_length(const char *s);
 
