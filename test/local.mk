@@ -36,6 +36,7 @@ COMPILED_TESTS = \
 	test/t_sparse \
 	test/t_start \
 	test/t_stats \
+	test/t_stats_report \
 	test/t_thread_exit \
 	test/t_threads \
 	test/t_turns \
@@ -58,12 +59,13 @@ libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-SHELL_TESTS = test/self.sh test/self_inject.sh test/symbols.sh test/valgrind.sh
+SHELL_TESTS = test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/valgrind.sh
 
-check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy
+check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
-	test/api.h test/backends.h test/block.h test/check.h test/inject.h test/internals.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h
+	test/api.h test/backends.h test/block.h test/check.h test/inject.h test/internals.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h \
+	test/stats_formats.py
 
 if OVERRIDE
 AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;
@@ -146,6 +148,8 @@ test_t_start_LDADD = $(LINK_LIBRARY)
 test_t_start_LDFLAGS = $(LINK_IN_PLACE)
 test_t_stats_LDADD = $(LINK_LIBRARY)
 test_t_stats_LDFLAGS = $(LINK_IN_PLACE)
+test_t_stats_report_LDADD = $(LINK_LIBRARY)
+test_t_stats_report_LDFLAGS = $(LINK_IN_PLACE)
 test_t_static_archive_SOURCES = test/t_static.c
 test_t_static_archive_LDADD = libpmdalloc.a
 test_t_static_archive_LDFLAGS = $(AM_LDFLAGS) -all-static
@@ -164,6 +168,9 @@ test_t_turns_LDFLAGS = $(LINK_IN_PLACE)
 test_t_vmas_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
 test_t_vmas_LDADD = $(LINK_LIBRARY)
 test_t_vmas_LDFLAGS = $(LINK_IN_PLACE)
+
+# Sees the counters of the library's parts, which the library hides.
+test_print_stats_LDADD = libpmdalloc-parts.a $(LIBURING)
 
 # test/buggy is run under a preloaded library.
 test_buggy_CFLAGS = $(AM_CFLAGS) -g -O0 -fno-builtin

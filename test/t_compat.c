@@ -33,6 +33,8 @@ static void test_mallinfo(void)
 	memset(p, 1, held);
 	struct mallinfo2 during = mallinfo2();
 	CHECK(during.uordblks + during.hblkhd >= before.uordblks + before.hblkhd + held);
+	CHECK(during.hblks == before.hblks + 1 && during.hblkhd >= before.hblkhd + held);
+	CHECK(during.arena == during.uordblks + during.fordblks);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 	struct mallinfo small = mallinfo();
@@ -54,6 +56,8 @@ static void test_malloc_info(void)
 	CHECK(fclose(stream) == 0);
 	CHECK(strncmp(text, "<malloc version=", 16) == 0);
 	CHECK(strstr(text, "</malloc>"));
+	CHECK(strstr(text, "<sizes>") && strstr(text, "<size from=\""));
+	CHECK(strstr(text, "<total type=\"mmap\" count=\"") && strstr(text, "<system type=\"current\" size=\""));
 	errno = 0;
 	CHECK(malloc_info(1, stdout) == -1 && errno == EINVAL);
 }

@@ -93,12 +93,14 @@ static size_t print(enum pmd_format format, char *text, size_t size)
 	int out[2];
 	CHECK(pipe(out) == 0);
 	CHECK(pmd_stats_print(out[1], format) == 0);
-	ssize_t n = read(out[0], text, size - 1);
-	CHECK(n > 0);
-	text[n] = 0;
-	close(out[0]);
 	close(out[1]);
-	return (size_t)n;
+	size_t length = 0;
+	for (ssize_t n; (n = read(out[0], text + length, size - 1 - length)) > 0;)
+		length += (size_t)n;
+	CHECK(length > 0 && length < size - 1);
+	text[length] = 0;
+	close(out[0]);
+	return length;
 }
 
 static const char *json_space(const char *p)
