@@ -161,7 +161,6 @@ __attribute__((constructor(101))) static void set_rule(void)
 		return;
 	c = &table[the_case.call];
 	injecting = true;
-	set_fault();
 	rule = inject_add((struct inject_rule){.nr = c->nr,
 					       .action = the_case.mode == MODE_SHORT ? INJECT_SHORT : INJECT_FAIL,
 					       .error = c->errnos[the_case.error],
@@ -331,6 +330,8 @@ static int run_case(void)
 		return 0;
 	}
 	t_free(p);
+	release_prepare(); /* the fault is not to be found by what looks whether the kernel does as it says */
+	set_fault();
 	scenario();
 	if (!inject_hits(rule))
 		return NOT_REACHED;
