@@ -31,11 +31,11 @@ PMD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fexceptions -fno-builtin-malloc -
 if OVERRIDE
 PMD_CPPFLAGS_LIB += -DPMD_OVERRIDE
 PMD_SOURCES += src/api/compat.c src/api/cxx.c src/api/runtime.h LD_PRELOAD/sandbox.c
-RUNTIME_DYNAMIC = src/api/runtime_dynamic.c
+RUNTIME_DYNAMIC = src/api/runtime_dynamic.c LD_PRELOAD/identity.c
 RUNTIME_STATIC = src/api/runtime_static.c
 endif
 EXTRA_DIST += src/README.md src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c src/api/runtime.h \
-	src/api/runtime_dynamic.c src/api/runtime_static.c LD_PRELOAD/sandbox.c
+	src/api/runtime_dynamic.c src/api/runtime_static.c LD_PRELOAD/sandbox.c LD_PRELOAD/identity.c
 
 libpmdalloc_la_SOURCES = $(PMD_SOURCES) $(RUNTIME_DYNAMIC)
 libpmdalloc_la_CPPFLAGS = $(PMD_CPPFLAGS_LIB)

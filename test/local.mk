@@ -22,6 +22,7 @@ COMPILED_TESTS = \
 	test/t_fortify \
 	test/t_heaps \
 	test/t_limit \
+	test/t_lifecycle \
 	test/t_limits \
 	test/t_misuse \
 	test/t_mlock \
@@ -44,7 +45,7 @@ COMPILED_TESTS = \
 
 # No static program with a sanitizer: its run-time library is shared.
 if !SANITIZED
-COMPILED_TESTS += test/t_static_archive test/t_static_cxx test/t_static_object
+COMPILED_TESTS += test/t_lifecycle_static test/t_static_archive test/t_static_cxx test/t_static_object
 STATIC_UNLESS_SANITIZED = -all-static
 endif
 
@@ -64,6 +65,7 @@ SHELL_TESTS = test/self.sh test/self_inject.sh test/stats_formats.sh test/symbol
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
+	test/symbols-shared.expected \
 	test/api.h test/backends.h test/block.h test/check.h test/inject.h test/internals.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h \
 	test/stats_formats.py
 
@@ -111,6 +113,12 @@ test_t_heaps_LDADD = $(LINK_LIBRARY)
 test_t_heaps_LDFLAGS = $(LINK_IN_PLACE)
 test_t_limit_LDADD = $(LINK_LIBRARY)
 test_t_limit_LDFLAGS = $(LINK_IN_PLACE)
+test_t_lifecycle_LDADD = $(LINK_LIBRARY)
+test_t_lifecycle_LDFLAGS = $(LINK_IN_PLACE)
+test_t_lifecycle_static_SOURCES = test/t_lifecycle.c
+test_t_lifecycle_static_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_STATIC
+test_t_lifecycle_static_LDADD = pmdalloc.o
+test_t_lifecycle_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_limits_LDADD = $(LINK_LIBRARY)
 test_t_limits_LDFLAGS = $(LINK_IN_PLACE)
 test_t_misuse_LDADD = $(LINK_LIBRARY)

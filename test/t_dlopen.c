@@ -4,6 +4,7 @@
  * to the C library's malloc, from the first thread and from those that existed before.
  */
 #include "check.h"
+#include "proc.h"
 
 #include <dlfcn.h>
 #include <pmdalloc/pmdalloc.h>
@@ -50,7 +51,10 @@ static void find(void *library, const char *name, void *function)
  */
 static void check_stays(void *library)
 {
+	int (*set)(const char *, const char *);
 	pthread_t thread;
+	find(library, "pmd_option_set", &set);
+	CHECK(set("decay_ms", "200") == 0);
 	char *p = library_malloc(10 * MIB);
 	CHECK(p);
 	memset(p, 1, 10 * MIB);
@@ -60,7 +64,11 @@ static void check_stays(void *library)
 	}
 	CHECK(dlclose(library) == 0);
 	CHECK(p[5 * MIB] == 1);
-	library_free(p);
+	size_t before = proc_rss_kb();
+	library_free(p); /* what gives it back is the closed library's thread */
+	for (int waited = 0; waited < 30000 && proc_rss_kb() + 8 * 1024 > before; waited += 10)
+		proc_sleep_ms(10);
+	CHECK_SAY(proc_rss_kb() + 8 * 1024 <= before, "%zu kB, %zu before", proc_rss_kb(), before);
 	CHECK(pthread_barrier_init(&opened, NULL, 1) == 0);
 	CHECK(pthread_create(&thread, NULL, run, NULL) == 0);
 	CHECK(pthread_join(thread, NULL) == 0);

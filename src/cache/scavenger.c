@@ -27,14 +27,18 @@ enum {
 	FUTILE_TICKS = 32,     /* or with nothing that the kernel took */
 	TICK_AT_ONCE_MS = 1000,
 	TICK_NEVER_MS = 60000,
-	CHECK_MS = 5000,  /* between two looks at what sends no event, which take some twenty system calls */
-	LAZY_MS = 200,    /* where there is swap: how long free memory may be something that the kernel swaps out */
+	CHECK_MS = 5000, /* between two looks at what sends no event, which take some twenty system calls */
+	LAZY_MS = 200,   /* where there is swap: how long free memory may be something that the kernel swaps out */
+	IDENTITY_MS = 1000,
+	GONE_TRIES = 64,
 	RETRY_MS = 10000, /* after a thread could not be started */
 };
 
 static _Atomic uint32_t alive;
 static _Atomic bool working;
-static _Atomic unsigned stopping;     /* so many want the thread to end */
+static _Atomic unsigned stopping;     /* so many want the thread to end, and none to begin */
+static _Atomic int number;            /* of the thread, as long as it may be there */
+static _Atomic uint32_t owner;        /* the process whose thread it is: a vfork child shares all this */
 static _Atomic bool forbidden;        /* a thread may not be started */
 static _Atomic bool blind;            /* no source of pressure: without decay there is nothing to do */
 static _Atomic bool ticking;          /* a caller does the thread's work */
@@ -156,8 +160,9 @@ static void make_lazy(void)
  */
 
 struct watch {
-	uint64_t tick_us, lazy_us, check_us; /* when what is due next */
+	uint64_t tick_us, lazy_us, check_us, identity_us; /* when what is due next */
 	bool swap;
+	bool stranger;    /* the process has other rights by now */
 	int idle, futile; /* ticks */
 	size_t left;      /* bytes that were there to give back at the last look that said whether there is work */
 };
@@ -180,6 +185,7 @@ static void begin_watch(struct watch *w)
 {
 	*w = (struct watch){.tick_us = os_now_us() + tick_length_us()};
 	os_thread_name("pmdalloc");
+	os_thread_leave_directory();
 	release_prepare();
 	pressure_open(&pressure, os_forget_descriptors() && OPTION(pressure));
 	w->swap = swap_matters();
@@ -225,6 +231,17 @@ static bool is_short(struct watch *w, uint64_t now)
 	return pressure_check(&pressure);
 }
 
+/* Where credentials change without our knowledge (static programs), what is free goes, and so does the thread. */
+static void check_identity(struct watch *w, uint64_t now)
+{
+	if (now < w->identity_us)
+		return;
+	w->identity_us = now + IDENTITY_MS * 1000;
+	w->stranger = !os_thread_is_like_process();
+	if (w->stranger && OPTION(decay_ms) >= 0)
+		give_back_all(false);
+}
+
 static void look(struct watch *w, unsigned what)
 {
 	uint64_t now = os_now_us();
@@ -236,6 +253,7 @@ static void look(struct watch *w, unsigned what)
 		give_back_beyond(dirty_limit(), true);
 	if (now >= w->tick_us)
 		tick(w);
+	check_identity(w, now);
 	if (w->swap && now >= w->lazy_us) {
 		make_lazy();
 		w->lazy_us = now + LAZY_MS * 1000;
@@ -249,7 +267,7 @@ static bool has_work(struct watch *w)
 		if (dirty_bytes() <= dirty_limit())
 			return false;
 	}
-	return w->idle < IDLE_TICKS && w->futile < FUTILE_TICKS;
+	return !w->stranger && w->idle < IDLE_TICKS && w->futile < FUTILE_TICKS;
 }
 
 static bool shall_stop(void)
@@ -296,6 +314,7 @@ static size_t work(void)
 	struct watch w;
 	bool answered;
 
+	atomic_store_explicit(&number, os_thread_number(), memory_order_relaxed);
 	begin_watch(&w);
 	while (!shall_stop() && has_work(&w)) {
 		unsigned what = pressure_wait(&pressure, release_poll_fd(), sleep_ms(&w));
@@ -306,7 +325,7 @@ static size_t work(void)
 	answered = end_watch();
 	if (w.futile >= FUTILE_TICKS)
 		atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
-	return answered ? w.left : SIZE_MAX;
+	return answered && !w.stranger ? w.left : SIZE_MAX;
 }
 
 static void run(void)
@@ -326,12 +345,14 @@ static bool start_thread(void)
 		return true;
 	while (atomic_load_explicit(&alive, memory_order_acquire))
 		os_wait(&alive, 1, 1); /* an earlier one is on its way out */
+	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
 	if (!stack)
 		stack = meta_alloc(STACK_BYTES);
-	if (stack && !os_thread_start(run, stack, STACK_BYTES, &alive))
+	if (stack && !shall_stop() && !os_thread_start(run, stack, STACK_BYTES, &alive))
 		return true;
-	atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
-	atomic_store_explicit(&working, false, memory_order_relaxed);
+	if (!shall_stop())
+		atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
+	atomic_store_explicit(&working, false, memory_order_seq_cst);
 	return false;
 }
 
@@ -385,20 +406,47 @@ void scavenger_options_changed(void)
 		scavenger_kick();
 }
 
-void scavenger_stop(void)
+/* Its stack is not in use any more, but for the kernel it may still be there. */
+static void wait_for_end(void)
 {
+	int thread = atomic_load_explicit(&number, memory_order_relaxed);
+
+	for (int i = 0; i < GONE_TRIES && thread && os_thread_exists(thread); i++)
+		if (i < GONE_TRIES / 2)
+			os_yield();
+		else
+			os_wait(&alive, 0, 1);
+	atomic_compare_exchange_strong_explicit(&number, &thread, 0, memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Who is about to begin looks at `stopping` after it has set `working`: one of the two sees the other. */
+bool scavenger_pause(void)
+{
+	bool was_there = false;
+
 	atomic_fetch_add(&stopping, 1);
-	while (atomic_load_explicit(&alive, memory_order_acquire)) {
+	while (atomic_load(&working) || atomic_load_explicit(&alive, memory_order_acquire)) {
+		if (atomic_load_explicit(&owner, memory_order_relaxed) != os_process_id())
+			return false;
+		was_there = true;
 		pressure_wake(&pressure);
 		os_wait(&alive, 1, 1);
 	}
+	wait_for_end();
+	return was_there;
+}
+
+void scavenger_resume(bool was_there)
+{
 	atomic_fetch_sub(&stopping, 1);
+	if (was_there)
+		scavenger_kick();
 }
 
 void scavenger_forbid_thread(void)
 {
 	atomic_store_explicit(&forbidden, true, memory_order_seq_cst);
-	scavenger_stop();
+	scavenger_resume(scavenger_pause());
 	release_restrict();
 }
 
@@ -420,6 +468,7 @@ void scavenger_after_fork(void)
 	atomic_store_explicit(&working, false, memory_order_relaxed);
 	atomic_store_explicit(&alive, 0, memory_order_relaxed);
 	atomic_store_explicit(&stopping, 0, memory_order_relaxed);
+	atomic_store_explicit(&number, 0, memory_order_relaxed);
 	atomic_store_explicit(&ticking, false, memory_order_relaxed);
 	pressure_after_fork(&pressure);
 	release_after_fork();

@@ -21,10 +21,12 @@ size_t scavenger_release_all(void);
 void scavenger_options_changed(void);
 
 /*
- * Ends the thread and returns when it is gone. It comes back when there is work for it: who needs the process to be
- * without has to be the only one who frees, and to kick when he is done.
+ * Ends the thread and returns when it is gone, and whether there was one; none begins until scavenger_resume is given
+ * that answer. Around what the process must do alone, or what every thread must do: meanwhile whoever frees does the
+ * thread's work. In a vfork child, where the thread is the parent's, nothing is waited for.
  */
-void scavenger_stop(void);
+bool scavenger_pause(void);
+void scavenger_resume(bool was_there);
 
 /*
  * From now on there is no thread, and nothing but madvise is called: the process is about to enter a sandbox that may

@@ -167,6 +167,48 @@ void os_thread_name(const char *name)
 	call(SYS_prctl, PR_SET_NAME, (long)name, 0, 0, 0);
 }
 
+uint32_t os_process_id(void)
+{
+	return (uint32_t)os_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+bool os_thread_exists(int number)
+{
+	return !call(SYS_tgkill, os_process_id(), number, 0, 0, 0);
+}
+
+/* The line of TEXT that begins with KEY; "" when there is none. */
+static const char *find_line(const char *text, const char *key)
+{
+	size_t len = text_length(key);
+
+	while (*text) {
+		if (!__builtin_strncmp(text, key, len))
+			return text;
+		while (*text && *text++ != '\n')
+			;
+	}
+	return text;
+}
+
+bool os_thread_is_like_process(void)
+{
+	static const char *const keys[] = {"Uid:", "Gid:", "Groups:", "CapPrm:", "CapEff:", "CapBnd:"};
+	char process[4096], thread[4096];
+	bool same = true;
+
+	os_read_file("/proc/self/status", process, sizeof process);
+	os_read_file("/proc/thread-self/status", thread, sizeof thread);
+	for (size_t i = 0; same && i < sizeof keys / sizeof keys[0]; i++) {
+		const char *a = find_line(process, keys[i]), *b = find_line(thread, keys[i]);
+
+		while (*a && *a == *b && *a != '\n')
+			a++, b++;
+		same = *a == *b || !*a || !*b; /* cut short: as far as it was read */
+	}
+	return same;
+}
+
 bool os_forget_descriptors(void)
 {
 	return !call(SYS_close_range, 0, (long)UINT32_MAX, CLOSE_RANGE_UNSHARE, 0, 0);

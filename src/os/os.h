@@ -93,6 +93,21 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 
 /* Names the calling thread, for who looks at the process's threads: at most 15 characters. */
 void os_thread_name(const char *name);
+/* The kernel's number of the calling thread, and of its process. */
+int os_thread_number(void);
+uint32_t os_process_id(void);
+
+/* Whether the thread of that number is still one of this process's. */
+bool os_thread_exists(int number);
+
+/*
+ * For such a thread: lets go of the directory in which it was started, so that its file system can be unmounted. The
+ * program's own stays as it is.
+ */
+void os_thread_leave_directory(void);
+
+/* Whether the calling thread has the same user, groups and capabilities as its process's first one. */
+bool os_thread_is_like_process(void);
 
 /*
  * Gives the calling thread a descriptor table of its own, an empty one: what it opens the program cannot see, and it

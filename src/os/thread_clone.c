@@ -75,3 +75,9 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 }
 
 #endif
+
+/* It was started without CLONE_FS: the directory is its own. */
+void os_thread_leave_directory(void)
+{
+	os_syscall(SYS_chdir, (long)"/", 0, 0, 0, 0, 0);
+}
