@@ -167,6 +167,11 @@ void os_thread_name(const char *name)
 	call(SYS_prctl, PR_SET_NAME, (long)name, 0, 0, 0);
 }
 
+int os_thread_number(void)
+{
+	return (int)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
 uint32_t os_process_id(void)
 {
 	return (uint32_t)os_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);

@@ -93,6 +93,7 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 
 /* Names the calling thread, for who looks at the process's threads: at most 15 characters. */
 void os_thread_name(const char *name);
+
 /* The kernel's number of the calling thread, and of its process. */
 int os_thread_number(void);
 uint32_t os_process_id(void);
