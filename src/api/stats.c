@@ -8,6 +8,7 @@
 
 #include "api/alloc.h"
 #include "api/stats.h"
+#include "cache/memcheck.h"
 #include "os/os.h"
 
 /* What is found in one region. */
@@ -296,9 +297,14 @@ void stats_collect(struct pmd_stats *stats, struct stats_detail *detail)
 		clear_detail(detail);
 	if (!cache_init())
 		return;
+	memcheck_silence();
 	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++)
 		add_heap(&w, heaps[i]);
 	add_counters(stats);
+	memcheck_define(stats, sizeof *stats);
+	if (detail)
+		memcheck_define(detail, sizeof *detail);
+	memcheck_resume();
 }
 
 int pmd_stats_get(struct pmd_stats *stats)
