@@ -716,7 +716,7 @@ static struct slice *take_new(struct cache *c, unsigned class)
 	bool fresh;
 	struct slice *s;
 
-	if (c->limited || !(s = arena_take(c->arena, class_slices(class), 1, false, &fresh, &c->growth)))
+	if (c->limited || !(s = arena_take_slab(c->arena, class_slices(class), &fresh, &c->growth)))
 		return NULL;
 	slab_init(s, class, fresh);
 	atomic_store_explicit(&s->cache, c, memory_order_release);

@@ -40,7 +40,7 @@ static struct slice *take(size_t size, size_t align, bool zero, struct growth *g
 
 	if (c && (!a || a->retired))
 		a = c->arena = arena_assign();
-	s = a ? arena_take(a, slices_for(size), max_size(align >> SLICE_SHIFT, 1), zero, NULL, g) : NULL;
+	s = a ? arena_take(a, slices_for(size), max_size(align >> SLICE_SHIFT, 1), zero, g) : NULL;
 	if (!s)
 		return NULL;
 	memset(s->pieces, 0, sizeof s->pieces);

@@ -110,33 +110,6 @@ static uint32_t mask_of(size_t first, size_t count)
 	return (uint32_t)((((uint64_t)1 << count) - 1) << first);
 }
 
-/* The length of the longest run of ones, at most HALF_REGION: nobody asks for more. */
-static unsigned longest_run(uint32_t free)
-{
-	uint32_t runs[5] = {free}; /* bit per start of a run of 1, 2, 4, 8, 16 */
-	uint32_t starts;
-	unsigned log = 0, n;
-
-	if (!free)
-		return 0;
-	for (; log < 4; log++) {
-		runs[log + 1] = runs[log] & runs[log] >> (1 << log);
-		if (!runs[log + 1])
-			break;
-	}
-	starts = runs[log];
-	n = 1u << log;
-	while (log-- && n < HALF_REGION) {
-		uint32_t longer = starts & runs[log] >> n;
-
-		if (longer) {
-			starts = longer;
-			n += 1u << log;
-		}
-	}
-	return n;
-}
-
 /* The slices of region number I of an extent that begins at slice FIRST of its first region and is COUNT long. */
 static uint32_t part(size_t first, size_t count, size_t i)
 {
@@ -169,73 +142,6 @@ static uint32_t aligned_positions(size_t align)
 	return positions[__builtin_ctzl(align)];
 }
 
-static void leave_free_bin(struct arena *a, struct region *r)
-{
-	struct region **list = &a->by_free[r->free_bin];
-
-	*(r->prev ? &r->prev->next : list) = r->next;
-	if (r->next)
-		r->next->prev = r->prev;
-	if (!*list)
-		a->free_mask &= ~((uint64_t)1 << r->free_bin);
-}
-
-static void leave_run_bin(struct arena *a, struct region *r)
-{
-	struct region **list = &a->by_run[r->run_bin];
-
-	*(r->run_prev ? &r->run_prev->run_next : list) = r->run_next;
-	if (r->run_next)
-		r->run_next->run_prev = r->run_prev;
-	if (!*list)
-		a->run_mask &= ~((uint64_t)1 << r->run_bin);
-}
-
-static void enter_free_bin(struct arena *a, struct region *r)
-{
-	struct region **list = &a->by_free[r->free_bin];
-
-	r->prev = NULL;
-	r->next = *list;
-	if (r->next)
-		r->next->prev = r;
-	*list = r;
-	a->free_mask |= (uint64_t)1 << r->free_bin;
-}
-
-static void enter_run_bin(struct arena *a, struct region *r)
-{
-	struct region **list = &a->by_run[r->run_bin];
-
-	r->run_prev = NULL;
-	r->run_next = *list;
-	if (r->run_next)
-		r->run_next->run_prev = r;
-	*list = r;
-	a->run_mask |= (uint64_t)1 << r->run_bin;
-}
-
-/* Puts R into the lists that FREE slices make it belong to; none when FREE is empty. */
-static void relist(struct arena *a, struct region *r, uint32_t free)
-{
-	unsigned free_bin = count_ones(free), run_bin = longest_run(free);
-
-	if (free_bin != r->free_bin) {
-		if (r->free_bin)
-			leave_free_bin(a, r);
-		r->free_bin = (uint8_t)free_bin;
-		if (free_bin)
-			enter_free_bin(a, r);
-	}
-	if (run_bin != r->run_bin) {
-		if (r->run_bin)
-			leave_run_bin(a, r);
-		r->run_bin = (uint8_t)run_bin;
-		if (run_bin)
-			enter_run_bin(a, r);
-	}
-}
-
 /* Mostly it is one slice, a slab. */
 static size_t count_slices(uint32_t mask)
 {
@@ -250,11 +156,13 @@ static void update(struct arena *a, struct region *r, uint32_t used, uint32_t to
 	set(&r->used, used);
 	set(&r->touched, touched);
 	r->aged &= ~used;
+	r->slabs &= used;
+	r->longs &= used;
 	if (after != before)
 		atomic_fetch_add_explicit(&arena_dirty_slices,
 					  count_slices(after & ~before) - count_slices(before & ~after),
 					  memory_order_relaxed);
-	relist(a, r, ~used);
+	bins_relist(a->bins, r, used);
 }
 
 /* Frees slices of R; an R that holds nothing more goes back to its heap. */
@@ -295,18 +203,6 @@ static struct slice *begin(struct region *r, size_t at, size_t count)
 	return s;
 }
 
-/* The fullest region that has COUNT free slices in a row; with an alignment, the tightest that must have them. */
-static struct region *pick(struct arena *a, size_t count, size_t align)
-{
-	size_t need = count + align - 1;
-	uint64_t bins = (count == 1 && align == 1 ? a->free_mask : a->run_mask) >> need;
-	size_t bin = need + (bins ? (size_t)__builtin_ctzll(bins) : 0);
-
-	if (!bins || bin >= BINS)
-		return NULL;
-	return count == 1 && align == 1 ? a->by_free[bin] : a->by_run[bin];
-}
-
 /*
  * Single slices, which are slabs, come from the top of a region and longer extents from its bottom: they stay apart,
  * and a second free of a large block seldom meets a slab that took its place.
@@ -322,7 +218,7 @@ static size_t pages_more(struct region *r, uint32_t mask)
 	return (size_t)count_ones(mask & ~get(&r->touched)) * PAGES_PER_SLICE;
 }
 
-static struct slice *take_short(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero,
+static struct slice *take_short(struct arena *a, size_t count, size_t align, bool slab, bool want_zero, bool *zero,
 				struct growth *g)
 {
 	struct region *r, *fresh = NULL;
@@ -330,7 +226,7 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 	size_t at;
 
 	lock_take(&a->lock);
-	r = pick(a, count, align);
+	r = bins_pick(a->bins, count, align, slab);
 	if (!r && !(r = fresh = heap_take(1, 1, a))) {
 		lock_drop(&a->lock);
 		return NULL;
@@ -345,6 +241,8 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 		lock_drop(&a->lock);
 		return NULL;
 	}
+	r->slabs |= slab ? mask : 0;
+	r->longs |= count > HALF_REGION ? mask : 0;
 	update(a, r, used | mask, get(&r->touched) | mask);
 	lock_drop(&a->lock);
 	if (want_zero)
@@ -387,6 +285,7 @@ static struct slice *take_long(struct arena *a, size_t count, size_t align, bool
 		*zero = *zero && !(touched & mask);
 		r->spanning = i ? first->slices : NULL;
 		r->to_clear = touched & mask;
+		r->longs = count > HALF_REGION ? mask : 0;
 		update(a, r, mask, touched | mask);
 	}
 	lock_drop(&a->lock);
@@ -396,16 +295,22 @@ static struct slice *take_long(struct arena *a, size_t count, size_t align, bool
 	return first ? begin(first, 0, count) : NULL;
 }
 
-struct slice *arena_take(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero, struct growth *g)
+struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, struct growth *g)
 {
 	bool ignored;
 
 	g->met = LIMIT_NONE;
 	if (count > UINT32_MAX)
 		return NULL;
-	if (count > HALF_REGION || align > SLICES_PER_REGION)
-		return take_long(a, count, align, want_zero, zero ? zero : &ignored, g);
-	return take_short(a, count, align, want_zero, zero ? zero : &ignored, g);
+	if (count >= SLICES_PER_REGION || align > SLICES_PER_REGION)
+		return take_long(a, count, align, clear, &ignored, g);
+	return take_short(a, count, align, false, clear, &ignored, g);
+}
+
+struct slice *arena_take_slab(struct arena *a, size_t count, bool *zero, struct growth *g)
+{
+	g->met = LIMIT_NONE;
+	return take_short(a, count, 1, true, false, zero, g);
 }
 
 static size_t first_slice(const struct slice *s)
@@ -435,11 +340,25 @@ void arena_put(struct slice *s)
 	lock_drop(&a->lock);
 }
 
+/* S is COUNT slices long from now on; with that it may have become a long extent, or ceased to be one. */
+static void set_length(struct slice *s, size_t count)
+{
+	size_t first = first_slice(s);
+
+	for (size_t i = 0; i * SLICES_PER_REGION < first + count; i++) {
+		struct region *r = s->region - i;
+		uint32_t mask = part(first, count, i);
+
+		r->longs = count > HALF_REGION ? r->longs | mask : r->longs & ~mask;
+	}
+	SLICE_SET(s, slices, (uint32_t)count);
+}
+
 static void shrink(struct arena *a, struct slice *s, size_t count)
 {
 	size_t first = first_slice(s), old = s->slices;
 
-	SLICE_SET(s, slices, (uint32_t)count);
+	set_length(s, count);
 	for (size_t i = 0; i * SLICES_PER_REGION < first + old; i++) {
 		uint32_t surplus = part(first, old, i) & ~part(first, count, i);
 
@@ -457,10 +376,10 @@ static bool extend(struct arena *a, struct slice *s, size_t count, struct growth
 	size_t pages;
 
 	/*
-	 * A long extent that begins within a region could never be moved by page tables: let it move once, by
-	 * copying.
+	 * A long extent of several regions that begins within one could never be moved by page tables: let it move
+	 * once, by copying.
 	 */
-	if (first && count > HALF_REGION)
+	if (first && count > HALF_REGION && first + count > SLICES_PER_REGION)
 		return false;
 	if ((get(&tail->used) & more) || (new_last > last && !heap_take_after(tail, new_last - last, a)))
 		return false;
@@ -472,6 +391,7 @@ static bool extend(struct arena *a, struct slice *s, size_t count, struct growth
 			heap_put(tail - 1, new_last - last);
 		return false;
 	}
+	set_length(s, count);
 	if (more)
 		update(a, tail, get(&tail->used) | more, get(&tail->touched) | more);
 	for (size_t i = last + 1; i <= new_last; i++) {
@@ -480,7 +400,6 @@ static bool extend(struct arena *a, struct slice *s, size_t count, struct growth
 		r->spanning = s;
 		update(a, r, part(first, count, i), get(&r->touched) | part(first, count, i));
 	}
-	SLICE_SET(s, slices, (uint32_t)count);
 	return true;
 }
 

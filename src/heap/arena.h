@@ -2,29 +2,26 @@
 /*
  * Arenas: sets of active regions that hand out extents of slices, each under one lock. Threads are spread over them.
  *
- * Extents of up to half a region come from the fullest region that has room, so that sparse ones drain; longer ones
+ * Extents of less than a region come from the fullest region that has room, so that sparse ones drain; longer ones
  * begin on a region boundary, and what they leave of their last region serves others. A region whose last slice is
  * freed goes back to its heap at once.
  */
 #ifndef PMD_HEAP_ARENA_H
 #define PMD_HEAP_ARENA_H
 
-#include "heap/heap.h"
+#include "heap/bins.h"
 #include "heap/limit.h"
 
 enum {
 	ARENAS_MAX = 256,
 	CLASSES = 72, /* size classes of slabs; see cache/classes.h */
-	BINS = SLICES_PER_REGION + 1,
 };
 
 struct arena {
 	struct lock lock;     /* guards everything here and in its regions */
 	_Atomic bool retired; /* the lock was held at a fork: nothing more is allocated, frees are dropped */
 	unsigned index;
-	uint64_t free_mask, run_mask;  /* bit per bin: not empty */
-	struct region *by_free[BINS];  /* regions by their number of free slices; full ones are in no bin */
-	struct region *by_run[BINS];   /* and by their longest run of free slices, up to half a region */
+	struct bins bins[GROUPS];      /* its regions, but for the full ones */
 	struct slice *held[CLASSES];   /* slabs of no thread that have free blocks, by class */
 	struct slice *sparse[CLASSES]; /* the same, whose idle pages were purged: taken last */
 	_Atomic unsigned threads;      /* caches that use it; without the lock */
@@ -45,10 +42,13 @@ void arena_unassign(struct arena *a);
 
 /*
  * An extent of COUNT slices whose address is a multiple of ALIGN slices (a power of two). Its first descriptor has
- * base, region and slices set and is otherwise for the caller to fill. With CLEAR the extent reads as zero; without,
- * *zero (may be NULL) tells whether it does. NULL when memory is short, or a limit was met: then G says so.
+ * base, region and slices set and is otherwise for the caller to fill. With CLEAR the extent reads as zero. NULL when
+ * memory is short, or a limit was met: then G says so.
  */
-struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, bool *zero, struct growth *g);
+struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, struct growth *g);
+
+/* The same for a slab, of less than a region. *zero tells whether it reads as zero. */
+struct slice *arena_take_slab(struct arena *a, size_t count, bool *zero, struct growth *g);
 
 /* Takes back the extent that begins with S. Descriptors of inner slices have been cleared by the caller. */
 void arena_put(struct slice *s);

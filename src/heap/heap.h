@@ -35,17 +35,20 @@ struct region {
 	struct heap *heap;
 	struct arena *_Atomic arena; /* of an ACTIVE region */
 	struct slice *spanning;      /* the large block that covers the first slice and began in an earlier region */
-	struct region *next, *prev;  /* DIRTY, RELEASING: a list of the heap. ACTIVE: the arena's list by free slices */
-	struct region *run_next, *run_prev; /* ACTIVE: the arena's list by longest free run */
+	struct region *next, *prev;  /* DIRTY, RELEASING: a list of the heap */
+	struct {
+		struct region *next, *prev;
+	} in[2]; /* ACTIVE: the lists of heap/bins.h */
 	_Atomic uint32_t
 		used; /* bit per slice: handed out (or being purged); the arena's lock, read without by statistics */
 	_Atomic uint32_t touched; /* bit per slice: may hold other than zero; the arena's lock */
 	uint32_t aged;            /* bit per slice: was free and touched at the last tick */
 	uint32_t to_clear;        /* bit per slice: the arena's, while it hands the region out */
+	uint32_t slabs, longs;    /* bit per slice: of a slab; of an extent of more than half a region */
 	_Atomic uint8_t state;
-	bool lazy;                 /* DIRTY: in the heap's list `lazy` */
-	bool lost;                 /* RELEASING: is not mapped any more */
-	uint8_t free_bin, run_bin; /* ACTIVE: which lists it is in, 0 none */
+	bool lazy;             /* DIRTY: in the heap's list `lazy` */
+	bool lost;             /* RELEASING: is not mapped any more */
+	uint8_t group, bin[2]; /* ACTIVE: which lists it is in; bin 0: none */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Regions, oldest first. */

@@ -95,7 +95,7 @@ static void hand_out(struct heap *h, size_t first, size_t count, struct arena *a
 		clear_available(h, i);
 		atomic_store_explicit(&r->used, ~(uint32_t)0,
 				      memory_order_relaxed); /* until the arena says otherwise */
-		r->aged = 0;
+		r->aged = r->slabs = r->longs = 0;
 		r->spanning = NULL;
 		atomic_store_explicit(&r->arena, arena, memory_order_relaxed);
 		r->state = REGION_ACTIVE;
