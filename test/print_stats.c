@@ -12,7 +12,7 @@
 #include "cache/classes.h"
 #include "release/release.h"
 
-enum { BLOCKS = 3 }; /* live ones of each class */
+enum { LIVE_BLOCKS = 3 }; /* live ones of each class */
 #define LARGE ((size_t)5 << 20)
 
 /* Blocks that stay. */
@@ -26,7 +26,7 @@ static void hold(size_t size, int count)
 static void fill_classes(void)
 {
 	for (unsigned class = 0; class < CLASSES; class += 1)
-		hold(class_size(class), BLOCKS);
+		hold(class_size(class), LIVE_BLOCKS);
 	hold(LARGE, 1);
 }
 
