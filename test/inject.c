@@ -285,17 +285,24 @@ size_t inject_calls(long nr)
 	return atomic_load(&calls[nr]);
 }
 
+static bool is_regions(uintptr_t base, size_t bytes)
+{
+	return base && bytes && base % REGION == 0 && bytes % REGION == 0;
+}
+
 bool inject_is_release(const long args[6])
 {
 	const struct iovec *ranges;
 
-	if (!args || args[1] < 0)
+	if (!args || !args[0])
 		return false;
-	if (args[0] && args[0] % REGION == 0 && args[1] % REGION == 0)
-		return args[1] > 0;
-	ranges = (const struct iovec *)args[1]; /* process_madvise: args[0] is a descriptor */
-	return args[0] > -20000 && args[0] < 4096 && args[2] > 0 && (uintptr_t)ranges[0].iov_base % REGION == 0 &&
-	       ranges[0].iov_len % REGION == 0;
+	if (args[0] > 4096) /* an address; or else a descriptor */
+		return is_regions((uintptr_t)args[0], (size_t)args[1]);
+	ranges = (const struct iovec *)args[1]; /* process_madvise; descriptors go along with their regions */
+	for (long i = 0; i < args[2]; i++)
+		if (is_regions((uintptr_t)ranges[i].iov_base, ranges[i].iov_len))
+			return true;
+	return false;
 }
 
 static bool applies(struct entry *e, long nr, const long args[6])
