@@ -333,7 +333,7 @@ static void check_was_released(const char *conf, enum release_backend b)
 static void race(const char *conf)
 {
 	enum release_backend b = find_backend(conf);
-	size_t ops = check_scaled(check_number("OPS", 2000000)) / THREADS;
+	size_t ops = check_scaled(check_number("OPS", 3000000)) / THREADS;
 	pthread_t threads[THREADS], releaser;
 
 	inject_seed(check_number("SEED", 1));
