@@ -247,12 +247,17 @@ static void *move(struct slice *from, size_t size, struct growth *g)
 	return to->base;
 }
 
-/* A block in pieces gives nothing of them away: they would stay VMAs of their own. */
-static void *shrink_pieces(struct slice *s, size_t size, struct growth *g)
+/*
+ * A block in pieces gives nothing of them away: they would stay VMAs of their own. A block of several regions that
+ * becomes a short one would keep one of them, and moves in with others. NULL: not here.
+ */
+static void *shrink_by_copy(struct slice *s, size_t size, struct growth *g)
 {
-	void *p = slices_for(size) < s->slices / 2 ? move(s, size, g) : NULL;
+	bool in_pieces = count_pieces(s);
+	size_t count = slices_for(size), most = in_pieces ? s->slices / 2 - 1 : SLICES_PER_REGION / 2;
+	void *p = count <= most && s->slices >= SLICES_PER_REGION ? move(s, size, g) : NULL;
 
-	return p ? p : s->base;
+	return p || !in_pieces ? p : s->base;
 }
 
 static void *resize(struct slice *s, size_t size, struct growth *g)
@@ -272,8 +277,8 @@ void *large_realloc(struct slice *s, size_t size)
 
 	if (count == s->slices)
 		return s->base;
-	if (count < s->slices && count_pieces(s))
-		return shrink_pieces(s, size, &g);
+	if (count < s->slices && (p = shrink_by_copy(s, size, &g)))
+		return p;
 	while (!(p = resize(s, size, &g)) && relief(&g))
 		;
 	return p;

@@ -33,7 +33,7 @@ static uint64_t place_seed; /* random, constant after heap_init */
 #define PLACES_END   ((size_t)80 << 40)
 
 enum {
-	ROOT_BYTES = 256 << 10, /* of which the bitmap takes region_count / 8; the rest is the metadata pool */
+	ROOT_BYTES = 256 << 10, /* of which the bitmaps take region_count / 4; the rest is the metadata pool */
 	/*
 	 * Between descriptors and heap: where a block and its descriptor agree in their low address bits, some cores
 	 * take a store to one for a store to the other and wait (33 ns for a pair, not 6).
@@ -134,7 +134,8 @@ static int reserve_aligned(size_t meta, size_t span, uintptr_t *base)
 static int reserve_span(struct heap *h, size_t span)
 {
 	size_t count = span >> REGION_SHIFT, header_bytes;
-	size_t root = align_up(max_size(count / 8 + 8, h == &heap_first ? ROOT_BYTES : 0), PAGE_BYTES);
+	size_t bitmap = align_up(count / 8 + 8, CACHE_LINE);
+	size_t root = align_up(max_size(2 * bitmap, h == &heap_first ? ROOT_BYTES : 0), PAGE_BYTES);
 	size_t meta = meta_size(count, root, &header_bytes) + META_PAD;
 	uintptr_t base;
 	int error = reserve_aligned(meta, span, &base);
@@ -147,6 +148,7 @@ static int reserve_span(struct heap *h, size_t span)
 	h->regions = (struct region *)(h->mapping + header_bytes) - 1;
 	h->headers_low = header_bytes - min_size(HEADER_STEP, header_bytes);
 	h->available = (uint64_t *)(h->mapping + header_bytes);
+	h->dirty_bits = h->available + bitmap / sizeof(uint64_t);
 	h->slices = (struct slice *)(h->mapping + header_bytes + root);
 	h->slices_high = header_bytes + root + PAGE_BYTES;
 	error = os_commit(h->mapping + h->headers_low, h->slices_high - h->headers_low); /* the first region's too */
@@ -276,7 +278,7 @@ int heap_init(void)
 	if (error)
 		return error;
 	bitmap = align_up(heap_first.region_count / 8 + 8, CACHE_LINE);
-	pool.at = (char *)heap_first.available + bitmap;
+	pool.at = (char *)heap_first.dirty_bits + bitmap;
 	pool.end = (char *)heap_first.slices;
 	heaps[0] = &heap_first;
 	if (!heap_grow(&heap_first, 1))

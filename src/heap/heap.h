@@ -64,6 +64,7 @@ struct heap {
 	struct slice *slices;
 	struct region *regions;     /* header i is at regions - i */
 	uint64_t *available;        /* bit per region: CLEAN or DIRTY */
+	uint64_t *dirty_bits;       /* bit per region: DIRTY */
 	size_t region_count;        /* ... to here */
 	_Atomic size_t top;         /* regions below are not UNTOUCHED; the lock, read without by scans */
 	_Atomic size_t slice_count; /* slices below top, whose descriptors can be read; as top */

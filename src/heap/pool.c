@@ -17,20 +17,29 @@ enum { BATCH_REGIONS = RELEASE_RANGES };
  * ---------------------------------------------------------------------------------------------
  */
 
-static void set_available(struct heap *h, size_t i)
+static void set_bit(uint64_t *bits, size_t i, bool value)
 {
-	h->available[i / 64] |= (uint64_t)1 << i % 64;
+	uint64_t bit = (uint64_t)1 << i % 64;
+
+	bits[i / 64] = value ? bits[i / 64] | bit : bits[i / 64] & ~bit;
+}
+
+static bool get_bit(const uint64_t *bits, size_t i)
+{
+	return bits[i / 64] >> i % 64 & 1;
+}
+
+static void set_available(struct heap *h, size_t i, bool dirty)
+{
+	set_bit(h->available, i, true);
+	set_bit(h->dirty_bits, i, dirty);
 	h->lowest = min_size(h->lowest, i);
 }
 
 static void clear_available(struct heap *h, size_t i)
 {
-	h->available[i / 64] &= ~((uint64_t)1 << i % 64);
-}
-
-static bool is_available(struct heap *h, size_t i)
-{
-	return h->available[i / 64] >> i % 64 & 1;
+	set_bit(h->available, i, false);
+	set_bit(h->dirty_bits, i, false);
 }
 
 static void list_remove(struct region_list *list, struct region *r)
@@ -62,14 +71,14 @@ static void make_dirty(struct heap *h, struct region *r, bool lazy)
 	r->lazy = lazy;
 	list_add(lazy ? &h->lazy : &h->dirty, r);
 	COUNT_ADD(dirty_regions, 1);
-	set_available(h, region_index(r));
+	set_available(h, region_index(r), true);
 }
 
 static void make_clean(struct heap *h, struct region *r)
 {
 	r->state = REGION_CLEAN;
 	COUNT_ADD(clean_regions, 1);
-	set_available(h, region_index(r));
+	set_available(h, region_index(r), false);
 }
 
 void pool_add_clean(struct heap *h, size_t i)
@@ -84,13 +93,17 @@ void pool_add_clean(struct heap *h, size_t i)
 
 static void hand_out(struct heap *h, size_t first, size_t count, struct arena *arena)
 {
+	bool clean = false;
+
 	for (size_t i = first; i < first + count; i++) {
 		struct region *r = heap_region(h, i);
 
 		CHECK_DEBUG(r->state != REGION_RELEASING && r->state != REGION_ACTIVE);
 		if (r->state == REGION_DIRTY)
 			unlink_dirty(h, r);
-		else if (r->state == REGION_CLEAN)
+		else
+			clean = true;
+		if (r->state == REGION_CLEAN)
 			COUNT_SUB(clean_regions, 1);
 		clear_available(h, i);
 		atomic_store_explicit(&r->used, ~(uint32_t)0,
@@ -101,14 +114,15 @@ static void hand_out(struct heap *h, size_t first, size_t count, struct arena *a
 		r->state = REGION_ACTIVE;
 	}
 	h->active += count;
-	h->peak = max_size(h->peak, h->active);
+	/* The dirty ones did not do, scattered as they are. If they went, the next request would touch yet more. */
+	h->peak = max_size(h->peak, h->active + (clean ? h->dirty.count + h->lazy.count : 0));
 }
 
-/* The first index at or after I whose bit differs from BIT... up to LIMIT. */
-static size_t skip(struct heap *h, size_t i, size_t limit, bool bit)
+/* The first index at or after I, below LIMIT, whose bit is VALUE; else LIMIT. */
+static size_t find_bit(const uint64_t *bits, size_t i, size_t limit, bool value)
 {
 	while (i < limit) {
-		uint64_t word = (bit ? ~h->available[i / 64] : h->available[i / 64]) >> i % 64;
+		uint64_t word = (value ? bits[i / 64] : ~bits[i / 64]) >> i % 64;
 
 		if (word)
 			return min_size(i + (size_t)__builtin_ctzll(word), limit);
@@ -117,20 +131,61 @@ static size_t skip(struct heap *h, size_t i, size_t limit, bool bit)
 	return limit;
 }
 
-/* The lowest run of COUNT available regions, aligned; it may reach above the top, into what was never touched. */
+/* A search for COUNT adjacent regions, the first at a multiple of ALIGN. */
+struct search {
+	size_t count, align;
+	size_t found, dirty; /* the best so far, and how many of it are dirty */
+	size_t looked;       /* at so many regions */
+};
+
+enum { SEARCH_MOST = 4096 };
+
+static size_t count_dirty(const struct heap *h, size_t first, size_t end)
+{
+	size_t n = 0;
+
+	for (size_t i = first; i < end; i++)
+		n += get_bit(h->dirty_bits, i);
+	return n;
+}
+
+static bool goes_on(const struct search *s)
+{
+	return s->dirty < s->count && s->looked < SEARCH_MOST;
+}
+
+/* Regions FIRST to END - 1 are available, and, if that is the top, those above it too. */
+static void search_run(const struct heap *h, struct search *s, size_t first, size_t end)
+{
+	for (size_t at = align_up(first, s->align); at < end && goes_on(s); at += s->align) {
+		size_t dirty = count_dirty(h, at, min_size(at + s->count, end));
+
+		if (end - at < s->count && end < h->top)
+			break;
+		if (!s->looked || dirty > s->dirty) {
+			s->found = at;
+			s->dirty = dirty;
+		}
+		s->looked += s->count;
+	}
+}
+
+/*
+ * COUNT available regions, aligned: those with the most dirty ones, the lowest of such, as far as a search may go. They
+ * may reach above the top, into what was never touched.
+ */
 static size_t find_run(struct heap *h, size_t count, size_t align)
 {
-	size_t top = h->top, i = skip(h, h->lowest, top, false);
+	struct search s = {count, align, .found = align_up(h->top, align)};
+	size_t i = h->lowest = find_bit(h->available, h->lowest, h->top, true);
 
-	h->lowest = i;
-	while (i < top) {
-		size_t end = skip(h, i, top, true), first = align_up(i, align);
+	while (i < h->top && goes_on(&s)) {
+		size_t end = find_bit(h->available, i, h->top, false);
 
-		if (first < end && (end - first >= count || end == top))
-			return first;
-		i = skip(h, end, top, false);
+		search_run(h, &s, i, end);
+		i = find_bit(h->available, end, h->top, true);
 	}
-	return align_up(top, align);
+	return s.found;
 }
 
 static struct region *take_from(struct heap *h, size_t count, size_t align, struct arena *arena)
@@ -181,7 +236,7 @@ bool heap_take_after(struct region *r, size_t count, struct arena *arena)
 	lock_take(&h->lock);
 	ok = !h->retired && first + count <= h->region_count;
 	for (size_t i = first; ok && i < first + count && i < h->top; i++)
-		ok = is_available(h, i);
+		ok = get_bit(h->available, i);
 	if (ok && first + count > h->top)
 		ok = heap_grow(h, first + count);
 	if (ok)
