@@ -423,7 +423,7 @@ static void recover(struct heap *h)
 		end_release(NULL, r->base, REGION_BYTES, release_recover(r->base, REGION_BYTES) ? 0 : RELEASE_LOST);
 }
 
-static size_t count_dirty(struct heap *h)
+static size_t all_dirty(struct heap *h)
 {
 	size_t n;
 
@@ -439,7 +439,7 @@ size_t heap_release(struct heap *h, size_t limit, bool later)
 	size_t n, released = 0, given = 0;
 
 	recover(h);
-	limit = min_size(limit, count_dirty(h)); /* what is refused is dirty again, but was tried */
+	limit = min_size(limit, all_dirty(h)); /* what is refused is dirty again, but was tried */
 	while (given < limit && (n = take_out(h, min_size(limit - given, BATCH_REGIONS), true, batch))) {
 		sort_by_address(batch, n);
 		release_batch(batch, n, later ? NULL : &released, later);
