@@ -619,9 +619,10 @@ static void sparse(struct cache *c, struct slice *s)
 static void handle_event(struct cache *c, struct slice *s)
 {
 	slab_set_mark(s, slab_live(s), 0);
-	if (remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
+	if (remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed))) {
 		slab_collect(s);
-	set_owner(c, s);
+		set_owner(c, s); /* look_at_waiting may have put it on the slow path */
+	}
 	if (get_state(s) == SLAB_FULL) {
 		unlist(c, s);
 		make_partial(c, s);

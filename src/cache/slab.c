@@ -84,7 +84,7 @@ static NOINLINE bool carve_purged(struct slice *s, struct growth *g)
 	return false;
 }
 
-static void set_carved(struct slice *s, size_t carved)
+static inline void set_carved(struct slice *s, size_t carved)
 {
 	uintptr_t last = (uintptr_t)s->base + (carved - 1) * s->block_size;
 

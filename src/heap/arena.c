@@ -121,19 +121,6 @@ static uint32_t part(size_t first, size_t count, size_t i)
 	return i ? mask_of(0, end) : mask_of(first, end - first);
 }
 
-/* Positions at which COUNT free slices begin. */
-static uint32_t run_starts(uint32_t free, size_t count)
-{
-	size_t have = 1;
-
-	while (free && have < count) {
-		size_t step = min_size(have, count - have);
-		free &= free >> step;
-		have += step;
-	}
-	return free;
-}
-
 /* Bit per multiple of ALIGN. */
 static uint32_t aligned_positions(size_t align)
 {
@@ -151,6 +138,7 @@ static size_t count_slices(uint32_t mask)
 /* Every change of a region's use goes through here: it keeps lists and counters true. */
 static void update(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
 {
+	uint32_t freed = get(&r->used) & ~used;
 	uint32_t before = ~get(&r->used) & get(&r->touched), after = ~used & touched;
 
 	set(&r->used, used);
@@ -162,7 +150,7 @@ static void update(struct arena *a, struct region *r, uint32_t used, uint32_t to
 		atomic_fetch_add_explicit(&arena_dirty_slices,
 					  count_slices(after & ~before) - count_slices(before & ~after),
 					  memory_order_relaxed);
-	bins_relist(a->bins, r, used);
+	bins_relist(a->bins, r, used, freed);
 }
 
 /* Frees slices of R; an R that holds nothing more goes back to its heap. */
@@ -232,7 +220,7 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 		return NULL;
 	}
 	used = fresh ? 0 : get(&r->used);
-	at = position(run_starts(~used, count) & aligned_positions(align), count);
+	at = position(bins_run_starts(~used, count) & aligned_positions(align), count);
 	mask = mask_of(at, count);
 	touched = get(&r->touched) & mask;
 	if (touched != mask && !limit_charge(g, pages_more(r, mask))) {

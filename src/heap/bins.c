@@ -34,7 +34,7 @@ static enum bins_group group_of(const struct region *r, uint32_t used)
 	return r->slabs ? SLABS : used & ~r->longs ? BLOCKS : LONG;
 }
 
-static void leave(struct bins *bins, struct region *r, enum bins_by by)
+static inline __attribute__((always_inline)) void leave(struct bins *bins, struct region *r, enum bins_by by)
 {
 	struct region **list = &bins->lists[by][r->bin[by]], *next = r->in[by].next, *prev = r->in[by].prev;
 
@@ -45,7 +45,7 @@ static void leave(struct bins *bins, struct region *r, enum bins_by by)
 		bins->filled[by] &= ~((uint64_t)1 << r->bin[by]);
 }
 
-static void enter(struct bins *bins, struct region *r, enum bins_by by)
+static inline __attribute__((always_inline)) void enter(struct bins *bins, struct region *r, enum bins_by by)
 {
 	struct region **list = &bins->lists[by][r->bin[by]];
 
@@ -57,38 +57,61 @@ static void enter(struct bins *bins, struct region *r, enum bins_by by)
 	bins->filled[by] |= (uint64_t)1 << r->bin[by];
 }
 
-void bins_relist(struct bins *groups, struct region *r, uint32_t used)
+/* Inlined, as BY is a constant then: every slab that comes or goes passes here. */
+static inline __attribute__((always_inline)) void move(struct bins *groups, struct region *r, enum bins_by by,
+						       unsigned bin, enum bins_group group)
 {
-	unsigned bins[] = {[BY_FREE] = count_ones(~used), [BY_RUN] = longest_run(~used)};
-	enum bins_group group = group_of(r, used), before = r->group;
+	if (group == (enum bins_group)r->group && bin == r->bin[by])
+		return;
+	if (r->bin[by])
+		leave(&groups[r->group], r, by);
+	r->bin[by] = (uint8_t)bin;
+	if (bin)
+		enter(&groups[group], r, by);
+}
 
-	for (enum bins_by by = BY_FREE; by <= BY_RUN; by++) {
-		if (group == before && bins[by] == r->bin[by])
-			continue;
-		if (r->bin[by])
-			leave(&groups[before], r, by);
-		r->bin[by] = (uint8_t)bins[by];
-		if (bins[by])
-			enter(&groups[group], r, by);
-	}
+void bins_relist(struct bins *groups, struct region *r, uint32_t used, uint32_t freed)
+{
+	enum bins_group group = group_of(r, used);
+
+	move(groups, r, BY_FREE, count_ones(~used), group);
+	if (group != (enum bins_group)r->group || !~used || !r->bin[BY_RUN] ||
+	    (freed && bins_run_starts(~used, (size_t)r->bin[BY_RUN] + 1)))
+		move(groups, r, BY_RUN, longest_run(~used), group);
 	r->group = (uint8_t)group;
 }
 
-static struct region *tightest(struct bins *bins, enum bins_by by, size_t need)
+static struct region *fullest(struct bins *bins)
 {
-	uint64_t filled = bins->filled[by] >> need;
+	uint64_t filled = bins->filled[BY_FREE];
 
-	return filled ? bins->lists[by][need + (size_t)__builtin_ctzll(filled)] : NULL;
+	return filled ? bins->lists[BY_FREE][__builtin_ctzll(filled)] : NULL;
+}
+
+static struct region *tightest(struct bins *groups, enum bins_group group, size_t need)
+{
+	struct bins *bins = &groups[group];
+	uint64_t filled;
+
+	while ((filled = bins->filled[BY_RUN] >> need)) {
+		struct region *r = bins->lists[BY_RUN][need + (size_t)__builtin_ctzll(filled)];
+		uint32_t free = ~atomic_load_explicit(&r->used, memory_order_relaxed);
+
+		if (bins_run_starts(free, need))
+			return r;
+		move(groups, r, BY_RUN, longest_run(free), group);
+	}
+	return NULL;
 }
 
 struct region *bins_pick(struct bins *groups, size_t count, size_t align, bool slab)
 {
+	static const enum bins_group orders[2][GROUPS] = {{BLOCKS, SLABS, LONG}, {SLABS, BLOCKS, LONG}};
+	const enum bins_group *order = orders[slab];
 	size_t need = count + align - 1;
-	enum bins_by by = need == 1 ? BY_FREE : BY_RUN;
-	enum bins_group own = slab ? SLABS : BLOCKS, other = slab ? BLOCKS : SLABS;
-	struct region *r = tightest(&groups[own], by, need);
+	struct region *r = NULL;
 
-	if (!r)
-		r = tightest(&groups[other], by, need);
-	return r ? r : tightest(&groups[LONG], by, need);
+	for (int i = 0; i < GROUPS && !r; i++)
+		r = need == 1 ? fullest(&groups[order[i]]) : tightest(groups, order[i], need);
+	return r;
 }
