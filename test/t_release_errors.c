@@ -364,6 +364,7 @@ static void start(size_t slot, unsigned call, unsigned error, unsigned step, uns
 		dup2(ends[1], 2);
 		snprintf(text, sizeof text, "%u,%u,%u,%u", call, error, step, mode);
 		setenv("INJECT", text, 1);
+		setenv("TSAN_OPTIONS", "atexit_sleep_ms=0", 0); /* a second for each case otherwise */
 		setenv("PMDALLOC_CONF", table[call].conf, 1);
 		execl("/proc/self/exe", "t_release_errors", NULL);
 		_exit(126);
