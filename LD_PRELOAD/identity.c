@@ -4,7 +4,7 @@
  * among them: it would stay root. So it ends first, and the next one begins as what the program is by then.
  *
  * For the shared library only, where the C library's own functions can be found behind these. In static programs, and
- * where the system calls are made directly, the thread itself looks once a second whether it is like the process.
+ * where the system calls are made directly, the thread itself looks at each tick whether it is like the process.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -332,8 +332,12 @@ static bool is_same(char *line, size_t size)
 
 static void check_same(const char *what)
 {
-	char line[256];
-	CHECK_SAY(is_same(line, sizeof line), "%s: after %s a thread has %s", conf, what, line);
+	char line[256], name[64] = "";
+	int other;
+	bool same = is_same(line, sizeof line);
+	if (!same && list_threads(&other) > 1)
+		status_line(other, "Name:", name, sizeof name);
+	CHECK_SAY(same, "%s: after %s a thread (%s) has %s", conf, what, name, line);
 }
 
 #ifndef PMD_STATIC

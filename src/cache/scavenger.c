@@ -30,7 +30,7 @@ enum {
 	CHECK_MS = 5000, /* between two looks at what sends no event, which take some twenty system calls */
 	LAZY_MS = 200,   /* where there is swap: how long free memory may be something that the kernel swaps out */
 	IDENTITY_MS = 1000,
-	GONE_TRIES = 64,
+	YIELDS = 64,
 	RETRY_MS = 10000, /* after a thread could not be started */
 };
 
@@ -244,7 +244,10 @@ static void check_identity(struct watch *w, uint64_t now)
 
 static void look(struct watch *w, unsigned what)
 {
-	uint64_t now = os_now_us();
+	uint64_t now = os_now_us(), latest = now + tick_length_us();
+
+	if (w->tick_us > latest) /* decay_ms is shorter by now */
+		w->tick_us = latest;
 
 	release_reap(false);
 	if (OPTION(pressure) && ((what & WAIT_PRESSURE) || is_short(w, now)))
@@ -406,16 +409,22 @@ void scavenger_options_changed(void)
 		scavenger_kick();
 }
 
+/* Mostly it takes some ten microseconds. */
+static void wait_a_moment(int times, uint32_t value)
+{
+	if (times < YIELDS)
+		os_yield();
+	else
+		os_wait(&alive, value, 1);
+}
+
 /* Its stack is not in use any more, but for the kernel it may still be there. */
 static void wait_for_end(void)
 {
 	int thread = atomic_load_explicit(&number, memory_order_relaxed);
 
-	for (int i = 0; i < GONE_TRIES && thread && os_thread_exists(thread); i++)
-		if (i < GONE_TRIES / 2)
-			os_yield();
-		else
-			os_wait(&alive, 0, 1);
+	for (int i = 0; i < 2 * YIELDS && thread && os_thread_exists(thread); i++)
+		wait_a_moment(i, 0);
 	atomic_compare_exchange_strong_explicit(&number, &thread, 0, memory_order_relaxed, memory_order_relaxed);
 }
 
@@ -425,12 +434,12 @@ bool scavenger_pause(void)
 	bool was_there = false;
 
 	atomic_fetch_add(&stopping, 1);
-	while (atomic_load(&working) || atomic_load_explicit(&alive, memory_order_acquire)) {
+	for (int i = 0; atomic_load(&working) || atomic_load_explicit(&alive, memory_order_acquire); i++) {
 		if (atomic_load_explicit(&owner, memory_order_relaxed) != os_process_id())
 			return false;
 		was_there = true;
 		pressure_wake(&pressure);
-		os_wait(&alive, 1, 1);
+		wait_a_moment(i, 1);
 	}
 	wait_for_end();
 	return was_there;
