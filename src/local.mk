@@ -10,9 +10,10 @@ PMD_CORE_SOURCES = \
 	src/os/pressure.h src/os/pressure.c src/os/writer.h src/os/writer.c \
 	src/conf/options.h src/conf/options.c src/conf/options.def \
 	src/release/release.h src/release/release.c src/release/backends.h src/release/backends.c \
-	src/release/probe.h src/release/probe.c src/release/uring.h src/release/uring.c \
+	src/release/advice.h src/release/advice.c src/release/probe.h src/release/probe.c src/release/uring.h src/release/uring.c \
 	src/heap/slice.h src/heap/heap.h src/heap/heap.c src/heap/pool.h src/heap/pool.c \
 	src/heap/limit.h src/heap/limit.c src/heap/bins.h src/heap/bins.c src/heap/arena.h src/heap/arena.c \
+	src/heap/huge.h src/heap/huge.c \
 	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
 	src/cache/large.h src/cache/large.c src/cache/scavenger.h src/cache/scavenger.c src/cache/relief.h src/cache/relief.c \
 	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \

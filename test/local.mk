@@ -39,6 +39,7 @@ COMPILED_TESTS = \
 	test/t_stats \
 	test/t_stats_report \
 	test/t_tails \
+	test/t_thp \
 	test/t_thread_exit \
 	test/t_threads \
 	test/t_turns \
@@ -170,6 +171,8 @@ test_t_static_object_LDADD = pmdalloc.o
 test_t_static_object_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_tails_LDADD = $(LINK_LIBRARY)
 test_t_tails_LDFLAGS = $(LINK_IN_PLACE)
+test_t_thp_LDADD = $(LINK_LIBRARY)
+test_t_thp_LDFLAGS = $(LINK_IN_PLACE)
 test_t_thread_exit_LDADD = $(LINK_LIBRARY)
 test_t_thread_exit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_threads_LDADD = $(LINK_LIBRARY)

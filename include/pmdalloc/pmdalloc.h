@@ -195,6 +195,8 @@ struct pmd_stats {
 	size_t free_in_active_dirty_bytes; /* of free_in_active_bytes: touched, and not given back since */
 	size_t slabs_waiting;              /* slabs of no thread that wait to have their idle pages given back */
 	size_t lazy_bytes;                 /* bytes, ever, that the kernel may take at will instead of swapping them */
+	size_t collapsed;                  /* dense regions made one huge page in the background */
+	size_t collapse_failures;          /* dense regions of which the kernel refused to make one */
 };
 
 /*

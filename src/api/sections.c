@@ -64,6 +64,8 @@ static const struct column figures[] = {
 	FIGURE(release_calls, COUNTER, NULL, "system calls made to release regions"),
 	FIGURE(release_failures, COUNTER, NULL, "ranges that the kernel refused to take"),
 	FIGURE(purged_bytes, COUNTER, "bytes", "bytes purged in regions that stay in use"),
+	FIGURE(collapsed, COUNTER, NULL, "dense regions made huge pages in the background"),
+	FIGURE(collapse_failures, COUNTER, NULL, "and those that the kernel refused"),
 	FIGURE(lazy_bytes, COUNTER, "bytes", "bytes that the kernel was told it may take instead of swapping them"),
 	FIGURE(moved_bytes, COUNTER, "bytes", "bytes moved by mremap"),
 	FIGURE(limit_refusals, COUNTER, NULL, "requests refused for limit_hard"),

@@ -277,6 +277,8 @@ static void add_counters(struct pmd_stats *stats)
 	stats->arenas = arena_count();
 	stats->vm_pte_bytes = os_page_table_bytes();
 	stats->resident_bytes = limit_held_bytes();
+	stats->collapsed = COUNT_GET(collapsed);
+	stats->collapse_failures = COUNT_GET(collapse_failures);
 	stats->limit_refusals = atomic_load_explicit(&limit_refusals, memory_order_relaxed);
 	stats->limit_releases = atomic_load_explicit(&limit_releases, memory_order_relaxed);
 }

@@ -27,6 +27,7 @@
 #include "cache/relief.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
+#include "heap/huge.h"
 #include "os/os.h"
 #include "release/release.h"
 
@@ -202,7 +203,16 @@ static void unlist(struct cache *c, struct slice *s)
  * -------------------------------------------------------------------------------------------
  */
 
-enum { EXAMINED = 0 }; /* as held_tick: was purged as far as it could be */
+/* As held_tick, below the first of heap_tick. */
+enum {
+	EXAMINED = 0,    /* was purged as far as it could be */
+	PASSED_OVER = 1, /* was not, as its region may be one huge page that is mostly full */
+};
+
+static bool was_looked_at(const struct slice *s)
+{
+	return s->held_tick <= PASSED_OVER;
+}
 
 static struct arena *arena_of(const struct slice *s)
 {
@@ -219,7 +229,7 @@ static bool has_free(const struct slice *s)
 
 static struct slice **held_list(struct arena *a, const struct slice *s)
 {
-	return s->held_tick == EXAMINED ? &a->sparse[s->class] : &a->held[s->class];
+	return was_looked_at(s) ? &a->sparse[s->class] : &a->held[s->class];
 }
 
 /* Held slabs that were not examined yet: something for the scavenger to do. */
@@ -229,14 +239,14 @@ _Atomic size_t cache_unexamined;
 static void hold(struct arena *a, struct slice *s)
 {
 	list_push(held_list(a, s), s);
-	if (s->held_tick != EXAMINED)
+	if (!was_looked_at(s))
 		atomic_fetch_add_explicit(&cache_unexamined, 1, memory_order_relaxed);
 }
 
 static void unhold(struct arena *a, struct slice *s)
 {
 	list_remove(held_list(a, s), s);
-	if (s->held_tick != EXAMINED)
+	if (!was_looked_at(s))
 		atomic_fetch_sub_explicit(&cache_unexamined, 1, memory_order_relaxed);
 }
 
@@ -308,17 +318,38 @@ static struct slice *adopt(struct cache *c, unsigned class)
 
 enum { PURGE_BATCH = 64 };
 
-/* Takes up to PURGE_BATCH slabs out of LIST: those held since UNTIL, or, of those looked at before, with news. */
-static size_t take_for_purge(struct arena *a, struct slice **list, uint32_t until, struct slice **batch)
+/* Purge passes over S, which counts as looked at. */
+static void leave_whole(struct arena *a, struct slice *s)
+{
+	if (was_looked_at(s))
+		return;
+	unhold(a, s);
+	s->held_tick = PASSED_OVER;
+	hold(a, s);
+}
+
+/* Whether there can be something to purge in S: it is held since UNTIL, or was looked at before and there are news. */
+static bool is_due(const struct slice *s, uint32_t until)
+{
+	if (!was_looked_at(s))
+		return (int32_t)(until - s->held_tick) >= 0;
+	return s->held_tick == PASSED_OVER || remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
+}
+
+/* Takes up to PURGE_BATCH slabs that are due out of LIST. */
+static size_t take_for_purge(struct arena *a, struct slice **list, uint32_t until, bool all, struct slice **batch)
 {
 	struct slice *s, *next;
 	size_t n = 0;
 
 	for (s = *list; s && n < PURGE_BATCH; s = next) {
 		next = s->next;
-		if (s->held_tick == EXAMINED ? !remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed))
-					     : (int32_t)(until - s->held_tick) < 0)
+		if (!is_due(s, until))
 			continue;
+		if (!all && huge_keeps_whole(s->region)) {
+			leave_whole(a, s);
+			continue;
+		}
 		unhold(a, s);
 		set_state(s, SLAB_PURGING);
 		batch[n++] = s;
@@ -347,13 +378,16 @@ static size_t purge_slabs(struct arena *a, struct slice **slabs, size_t n, const
 static size_t purge_batch(struct arena *a, struct slice **batch, size_t n)
 {
 	struct iovec ranges[RELEASE_RANGES];
-	size_t bytes = 0, first = 0, used = 0;
+	size_t bytes = 0, first = 0, used = 0, more;
 
 	_Static_assert(RELEASE_RANGES <= 64, "one word tells what was refused");
 	limit_open();
 	for (size_t i = 0; i < n; i++) {
 		slab_collect(batch[i]);
-		used += slab_purge(batch[i], ranges + used);
+		more = slab_purge(batch[i], ranges + used);
+		if (more)
+			huge_split(batch[i]->region, ranges[used].iov_base);
+		used += more;
 		if (i + 1 < n && used <= RELEASE_RANGES - SLAB_RUNS_MAX)
 			continue;
 		bytes += purge_slabs(a, batch + first, i + 1 - first, ranges, used);
@@ -364,7 +398,7 @@ static size_t purge_batch(struct arena *a, struct slice **batch, size_t n)
 	return bytes;
 }
 
-static size_t purge_class(struct arena *a, struct slice **list, uint32_t until)
+static size_t purge_class(struct arena *a, struct slice **list, uint32_t until, bool all)
 {
 	struct slice *batch[PURGE_BATCH];
 	size_t n, bytes = 0;
@@ -372,7 +406,7 @@ static size_t purge_class(struct arena *a, struct slice **list, uint32_t until)
 	do {
 		atomic_fetch_add_explicit(&limit_dropping, 1, memory_order_relaxed);
 		lock_take(&a->lock);
-		n = a->retired ? 0 : take_for_purge(a, list, until, batch);
+		n = a->retired ? 0 : take_for_purge(a, list, until, all, batch);
 		lock_drop(&a->lock);
 		bytes += purge_batch(a, batch, n);
 		atomic_fetch_sub_explicit(&limit_dropping, 1, memory_order_relaxed);
@@ -381,7 +415,7 @@ static size_t purge_class(struct arena *a, struct slice **list, uint32_t until)
 	return bytes;
 }
 
-size_t cache_purge_held(struct arena *a, uint32_t until)
+size_t cache_purge_held(struct arena *a, uint32_t until, bool all)
 {
 	size_t bytes = 0;
 
@@ -389,9 +423,9 @@ size_t cache_purge_held(struct arena *a, uint32_t until)
 		if (class_slices(class) != 1)
 			continue;
 		if (__atomic_load_n(&a->held[class], __ATOMIC_RELAXED))
-			bytes += purge_class(a, &a->held[class], until);
+			bytes += purge_class(a, &a->held[class], until, all);
 		if (__atomic_load_n(&a->sparse[class], __ATOMIC_RELAXED))
-			bytes += purge_class(a, &a->sparse[class], until);
+			bytes += purge_class(a, &a->sparse[class], until, all);
 	}
 	return bytes;
 }
@@ -816,6 +850,7 @@ void *cache_refill(unsigned class, bool zero)
 	if (UNLIKELY(c->limited))
 		put_limited_back(c);
 	lock_drop(&c->lock);
+	scavenger_grown();
 	return LIKELY(s != NULL) ? p : refill_again(c, class, zero);
 }
 
@@ -1048,6 +1083,7 @@ static void after_fork_in_child(void)
 	bool heap_torn = heap_after_fork(), arena_torn = arena_after_fork();
 
 	limit_after_fork(heap_torn || arena_torn);
+	huge_after_fork();
 	relief_after_fork();
 	scavenger_after_fork();
 	lock_reset(&caches_lock);
@@ -1069,5 +1105,5 @@ static void after_fork_in_child(void)
 __attribute__((constructor(101))) static void start(void)
 {
 	cache_init();
-	pthread_atfork(NULL, NULL, after_fork_in_child);
+	pthread_atfork(NULL, huge_after_fork_in_parent, after_fork_in_child);
 }

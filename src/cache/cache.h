@@ -79,8 +79,11 @@ void cache_flush(void);
 /* Makes the calling thread use arena A from now on. */
 void cache_set_arena(struct cache *c, struct arena *a);
 
-/* Purges slabs of A that have been nobody's since tick UNTIL. Returns bytes. */
-size_t cache_purge_held(struct arena *a, uint32_t until);
+/*
+ * Purges slabs of A that have been nobody's since tick UNTIL; with ALL those too whose regions are mostly full and may be
+ * one huge page. Returns bytes.
+ */
+size_t cache_purge_held(struct arena *a, uint32_t until, bool all);
 
 /* Slabs of nobody that cache_purge_held has not looked at yet. */
 extern HIDDEN _Atomic size_t cache_unexamined;

@@ -19,6 +19,7 @@
 #include "cache/scavenger.h"
 #include "conf/options.h"
 #include "os/os.h"
+#include "release/advice.h"
 
 enum {
 	MOVED_VMAS = 4,
@@ -56,6 +57,7 @@ void *large_alloc(size_t size, size_t align, bool zero)
 
 	while (!(s = take(size, align, zero, &g)) && relief(&g))
 		;
+	scavenger_grown();
 	return s ? s->base : NULL;
 }
 
@@ -86,8 +88,7 @@ static bool map_anew(char *p, size_t bytes)
 {
 	if (os_remap(p, bytes))
 		return false;
-	if (OPTION(thp) != OS_HUGE_DEFAULT)
-		os_advise_huge(p, bytes, (enum os_huge)OPTION(thp));
+	advice_apply(p, bytes);
 	return true;
 }
 

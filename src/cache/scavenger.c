@@ -62,6 +62,19 @@ static size_t dirty_bytes(void)
 	return bytes;
 }
 
+/* The same without what decay leaves where it is. */
+static size_t decaying_bytes(void)
+{
+	size_t dirty = dirty_bytes();
+	size_t kept = atomic_load_explicit(&arena_kept_slices, memory_order_relaxed) << SLICE_SHIFT;
+
+	memcheck_define(&kept, sizeof kept);
+	/* Some of it is in use again. What is free instead may be elsewhere. */
+	if (kept > dirty)
+		atomic_store_explicit(&arena_kept_slices, dirty >> SLICE_SHIFT, memory_order_relaxed);
+	return dirty - min_size(kept, dirty);
+}
+
 /* What may be free, or not: only a look tells. */
 static size_t waiting_bytes(void)
 {
@@ -74,7 +87,7 @@ static size_t dirty_limit(void)
 	return OPTION(decay_ms) ? (size_t)OPTION(dirty_max) : 0;
 }
 
-static size_t purge_slabs(uint32_t until)
+static size_t purge_slabs(uint32_t until, bool all)
 {
 	size_t bytes = 0;
 
@@ -82,7 +95,7 @@ static size_t purge_slabs(uint32_t until)
 		struct arena *a = atomic_load_explicit(&arenas[i], memory_order_acquire);
 
 		if (a)
-			bytes += cache_purge_held(a, until);
+			bytes += cache_purge_held(a, until, all);
 	}
 	return bytes;
 }
@@ -93,8 +106,9 @@ static size_t give_back_all(bool later)
 	size_t bytes;
 
 	memcheck_silence();
+	huge_rest();
 	cache_attend_waiting();
-	bytes = purge_slabs(atomic_load_explicit(&heap_tick, memory_order_relaxed));
+	bytes = purge_slabs(atomic_load_explicit(&heap_tick, memory_order_relaxed), true);
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
 
@@ -113,7 +127,7 @@ static size_t give_back_old(bool later)
 
 	memcheck_silence();
 	cache_attend_waiting();
-	bytes = purge_slabs(now - DEMAND_TICKS);
+	bytes = purge_slabs(now - DEMAND_TICKS, false);
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
 
@@ -198,6 +212,7 @@ static bool end_watch(void)
 {
 	bool answered = release_close();
 
+	huge_rest();
 	pressure_close(&pressure);
 	return answered;
 }
@@ -213,12 +228,16 @@ static int64_t sleep_ms(const struct watch *w)
 static void tick(struct watch *w)
 {
 	size_t bytes = OPTION(decay_ms) > 0 ? give_back_old(true) : 0;
+	bool rest = false;
+
+	huge_pass_tick();
+	bytes += huge_collapse(&rest);
 
 	if (!OPTION(decay_ms))
 		cache_attend_waiting(); /* what it finds goes at the next look */
-	w->left = dirty_bytes() + waiting_bytes();
+	w->left = decaying_bytes() + waiting_bytes();
 	w->tick_us = os_now_us() + tick_length_us();
-	w->idle = bytes || w->left >= WORTH_BYTES ? 0 : w->idle + 1;
+	w->idle = bytes || rest || w->left >= WORTH_BYTES ? 0 : w->idle + 1;
 	w->futile = bytes || OPTION(decay_ms) < 0 ? 0 : w->futile + 1;
 }
 
@@ -266,7 +285,7 @@ static void look(struct watch *w, unsigned what)
 static bool has_work(struct watch *w)
 {
 	if (OPTION(decay_ms) < 0 && atomic_load_explicit(&blind, memory_order_relaxed)) {
-		w->left = dirty_bytes() + waiting_bytes();
+		w->left = decaying_bytes() + waiting_bytes();
 		if (dirty_bytes() <= dirty_limit())
 			return false;
 	}
@@ -287,9 +306,9 @@ static bool thread_allowed(void)
 }
 
 /* Whether there is something for a thread to do. */
-static bool is_wanted(size_t dirty, bool urgent)
+static bool is_wanted(bool urgent)
 {
-	if (!urgent && dirty + waiting_bytes() < WORTH_BYTES)
+	if (!urgent && decaying_bytes() + waiting_bytes() < WORTH_BYTES)
 		return false;
 	return urgent || OPTION(decay_ms) >= 0 ||
 	       (OPTION(pressure) && !atomic_load_explicit(&blind, memory_order_relaxed));
@@ -305,10 +324,8 @@ static bool take_working(void)
 /* The thread, when it has cleared working: whether there is more to do than when it last looked. */
 static bool work_has_come(size_t left)
 {
-	size_t dirty = dirty_bytes();
-
-	return dirty + waiting_bytes() > left && thread_allowed() && is_wanted(dirty, dirty > dirty_limit()) &&
-	       take_working();
+	return decaying_bytes() + waiting_bytes() > left && thread_allowed() &&
+	       is_wanted(dirty_bytes() > dirty_limit()) && take_working();
 }
 
 /* Returns how many bytes it left; SIZE_MAX: the thread must end. */
@@ -375,6 +392,7 @@ static void work_by_caller(int64_t decay, bool urgent)
 	if (urgent)
 		give_back_beyond(dirty_limit(), false);
 	if (due) {
+		huge_pass_tick();
 		atomic_store_explicit(&next_tick_us, now + tick_length_us(), memory_order_relaxed);
 		give_back_old(false);
 	}
@@ -388,8 +406,7 @@ static void work_by_caller(int64_t decay, bool urgent)
 
 void scavenger_kick(void)
 {
-	size_t dirty = dirty_bytes();
-	bool urgent = dirty > dirty_limit();
+	bool urgent = dirty_bytes() > dirty_limit();
 
 	atomic_thread_fence(memory_order_seq_cst); /* see run() */
 	if (atomic_load_explicit(&working, memory_order_relaxed)) {
@@ -397,8 +414,14 @@ void scavenger_kick(void)
 			pressure_wake(&pressure);
 		return;
 	}
-	if (is_wanted(dirty, urgent) && (!thread_allowed() || !start_thread()))
+	if (is_wanted(urgent) && (!thread_allowed() || !start_thread()))
 		work_by_caller(OPTION(decay_ms), urgent);
+}
+
+void scavenger_start(void)
+{
+	if (!atomic_load_explicit(&working, memory_order_relaxed) && OPTION(decay_ms) > 0 && thread_allowed())
+		start_thread();
 }
 
 void scavenger_options_changed(void)

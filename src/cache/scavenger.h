@@ -6,13 +6,23 @@
 #ifndef PMD_CACHE_SCAVENGER_H
 #define PMD_CACHE_SCAVENGER_H
 
-#include "base/base.h"
+#include "heap/huge.h"
 
 /*
  * To be called, with no lock held, after something may have become free: starts what has to happen. Cheap when
  * nothing has.
  */
 void scavenger_kick(void);
+
+void scavenger_start(void);
+
+/* To be called, with no lock held, after the heap may have grown. */
+static inline void scavenger_grown(void)
+{
+	if (UNLIKELY(atomic_load_explicit(&huge_wanted, memory_order_relaxed)) &&
+	    atomic_exchange_explicit(&huge_wanted, false, memory_order_relaxed))
+		scavenger_start();
+}
 
 /* Gives everything back that is free now. Returns bytes. */
 size_t scavenger_release_all(void);

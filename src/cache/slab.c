@@ -14,7 +14,7 @@ void slab_init(struct slice *s, unsigned class, bool fresh)
 	s->magic = ~(uint64_t)0 / size + 1 + is_power_of_two(size);
 	s->last = (uintptr_t)s->base - size;
 	slab_set_owner(s, SLOW_ID);
-	s->block_size = size;
+	SLICE_SET(s, block_size, size);
 	s->capacity = (uint16_t)(((size_t)s->slices << SLICE_SHIFT) / size);
 	s->bound = s->capacity * (size * s->magic);
 	SLICE_SET(s, carved, 0);

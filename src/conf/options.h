@@ -29,6 +29,7 @@ extern HIDDEN struct options options;
 
 enum { BACKGROUND_OFF, BACKGROUND_ON };
 enum { PRESSURE_OFF, PRESSURE_ON };
+enum { THP_AUTO, THP_ALWAYS, THP_NEVER };
 enum { STATS_OFF, STATS_TEXT, STATS_JSON, STATS_OPENMETRICS };
 
 /* Sets the defaults, then what PMDALLOC_CONF says. A bad entry gives one line on stderr and leaves the default. */

@@ -7,6 +7,7 @@
 
 #include "conf/options.h"
 #include "heap/arena.h"
+#include "heap/huge.h"
 #include "os/os.h"
 #include "release/release.h"
 
@@ -14,6 +15,7 @@ enum { HALF_REGION = SLICES_PER_REGION / 2 };
 
 struct arena *_Atomic arenas[ARENAS_MAX];
 _Atomic size_t arena_dirty_slices;
+_Atomic size_t arena_kept_slices;
 static struct lock create_lock;
 static unsigned spread; /* over so many arenas threads are spread; constant after arena_init */
 
@@ -215,6 +217,8 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 
 	lock_take(&a->lock);
 	r = bins_pick(a->bins, count, align, slab);
+	if (!r)
+		huge_before_take(&a->fetched_ms, 1, false);
 	if (!r && !(r = fresh = heap_take(1, 1, a))) {
 		lock_drop(&a->lock);
 		return NULL;
@@ -247,6 +251,7 @@ static struct region *take_regions(struct arena *a, size_t count, size_t align, 
 
 	if (limit_forbids(g, count * PAGES_PER_SLICE))
 		return NULL;
+	huge_before_take(&a->fetched_ms, regions, true);
 	first = heap_take(regions, align, a);
 	for (size_t i = 0; first && i < regions; i++)
 		pages += pages_more(first - i, part(0, count, i));
@@ -426,6 +431,24 @@ void arena_set_zero(struct slice *s, size_t regions, struct growth *g)
 	limit_close();
 }
 
+void arena_filled(struct region *r)
+{
+	struct arena *a = atomic_load_explicit(&r->arena, memory_order_acquire);
+	bool ours = false;
+
+	if (a) {
+		lock_take(&a->lock);
+		ours = r->state == REGION_ACTIVE && atomic_load_explicit(&r->arena, memory_order_relaxed) == a;
+		if (ours && !a->retired && ~get(&r->touched)) {
+			limit_add(pages_more(r, ~(uint32_t)0));
+			update(a, r, get(&r->used), ~(uint32_t)0);
+		}
+		lock_drop(&a->lock);
+	}
+	if (!ours)
+		heap_filled(r);
+}
+
 /*
  * ---- Purge
  * --------------------------------------------------------------------------------------------------------
@@ -440,14 +463,18 @@ struct purge {
 	struct region *regions[PURGE_RANGES];
 };
 
-/* Takes idle slices of R out: marked as used, they are nobody's. */
-static uint32_t begin_purge(struct region *r, bool aged_only)
+/* Takes idle slices of R out: marked as used, they are nobody's. *KEPT counts those that stay where they are. */
+static uint32_t begin_purge(struct region *r, bool aged_only, size_t *kept)
 {
 	struct arena *a = atomic_load_explicit(&r->arena, memory_order_acquire);
 	uint32_t idle, target = 0;
 
 	if (!a || !(~get(&r->used) & get(&r->touched)))
 		return 0;
+	if (aged_only && huge_keeps_whole(r)) {
+		*kept += count_ones(~get(&r->used) & get(&r->touched));
+		return 0;
+	}
 	lock_take(&a->lock);
 	if (!a->retired && r->state == REGION_ACTIVE && atomic_load_explicit(&r->arena, memory_order_relaxed) == a) {
 		idle = ~get(&r->used) & get(&r->touched);
@@ -457,6 +484,8 @@ static uint32_t begin_purge(struct region *r, bool aged_only)
 			update(a, r, get(&r->used) | target, get(&r->touched));
 	}
 	lock_drop(&a->lock);
+	if (target)
+		huge_split(r, r->base + ((size_t)__builtin_ctz(target) << SLICE_SHIFT));
 	return target;
 }
 
@@ -502,17 +531,18 @@ static size_t run_purge(struct purge *p)
 
 size_t arena_purge(struct heap *h, bool aged_only)
 {
-	size_t top = atomic_load_explicit(&h->top, memory_order_acquire), bytes = 0;
+	size_t top = atomic_load_explicit(&h->top, memory_order_acquire), bytes = 0, kept = 0;
 	struct purge p = {.n = 0};
 
 	atomic_fetch_add_explicit(&limit_dropping, 1, memory_order_relaxed);
 	for (size_t i = 0; i < top; i++) {
-		add_runs(&p, heap_region(h, i), begin_purge(heap_region(h, i), aged_only));
+		add_runs(&p, heap_region(h, i), begin_purge(heap_region(h, i), aged_only, &kept));
 		if (p.n > PURGE_RANGES - RUNS_MAX)
 			bytes += run_purge(&p);
 	}
 	bytes += run_purge(&p);
 	atomic_fetch_sub_explicit(&limit_dropping, 1, memory_order_relaxed);
+	atomic_store_explicit(&arena_kept_slices, kept, memory_order_relaxed);
 	COUNT_ADD(purged_bytes, bytes);
 	return bytes;
 }

@@ -22,6 +22,7 @@ struct arena {
 	_Atomic bool retired; /* the lock was held at a fork: nothing more is allocated, frees are dropped */
 	unsigned index;
 	struct bins bins[GROUPS];      /* its regions, but for the full ones */
+	uint64_t fetched_ms;           /* when it last needed another region: see huge.h */
 	struct slice *held[CLASSES];   /* slabs of no thread that have free blocks, by class */
 	struct slice *sparse[CLASSES]; /* the same, whose idle pages were purged: taken last */
 	_Atomic unsigned threads;      /* caches that use it; without the lock */
@@ -64,12 +65,18 @@ void arena_set_zero(struct slice *s, size_t regions, struct growth *g);
 
 /*
  * Gives back H's free slices that were touched, in regions that are in use; with AGED_ONLY those alone that were so
- * at the last such call too. Returns bytes.
+ * at the last such call too, but for regions that are mostly full and may be one huge page. Returns bytes.
  */
 size_t arena_purge(struct heap *h, bool aged_only);
 
+/* The kernel has brought in all of R's pages, while anything may have become of R. */
+void arena_filled(struct region *r);
+
 /* Free slices that were touched, over all arenas. */
 extern HIDDEN _Atomic size_t arena_dirty_slices;
+
+/* Of those, as of the last call of arena_purge: how many stay in regions that are one huge page and mostly full. */
+extern HIDDEN _Atomic size_t arena_kept_slices;
 
 /* The slices of S's first region that are its extent's. */
 uint32_t arena_mask(const struct slice *s);

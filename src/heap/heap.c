@@ -10,6 +10,7 @@
 #include "heap/limit.h"
 #include "heap/pool.h"
 #include "os/os.h"
+#include "release/advice.h"
 
 struct heap heap_first;
 
@@ -172,8 +173,6 @@ static int reserve(struct heap *h, size_t span, size_t least)
 		os_unmap(h->mapping, (size_t)(h->base - h->mapping) + span);
 		error = reserve_span(h, span / 2);
 	}
-	if (!error && OPTION(thp) != OS_HUGE_DEFAULT)
-		os_advise_huge(h->base, h->region_count * REGION_BYTES, (enum os_huge)OPTION(thp));
 	return error;
 }
 
@@ -181,6 +180,13 @@ static int reserve(struct heap *h, size_t span, size_t least)
 static size_t power_above(size_t n)
 {
 	return n > 1 ? (size_t)1 << (64 - __builtin_clzl(n - 1)) : 1;
+}
+
+/* Known before it gets the advice: if that changes at this moment, it is not missed. */
+static void add(struct heap *h, int at)
+{
+	atomic_store_explicit(&heaps[at], h, memory_order_seq_cst);
+	advice_apply(h->base, h->region_count * REGION_BYTES);
 }
 
 bool heap_add(size_t count, size_t align, int known)
@@ -195,7 +201,7 @@ bool heap_add(size_t count, size_t align, int known)
 	} else if (known < HEAPS_MAX && (h = meta_alloc(sizeof *h))) {
 		ok = !reserve(h, max_size(heap_first.region_count * REGION_BYTES, least), least);
 		if (ok)
-			atomic_store_explicit(&heaps[known], h, memory_order_release);
+			add(h, known);
 	}
 	lock_drop(&heaps_lock);
 	return ok;
@@ -280,7 +286,7 @@ int heap_init(void)
 	bitmap = align_up(heap_first.region_count / 8 + 8, CACHE_LINE);
 	pool.at = (char *)heap_first.dirty_bits + bitmap;
 	pool.end = (char *)heap_first.slices;
-	heaps[0] = &heap_first;
+	add(&heap_first, 0);
 	if (!heap_grow(&heap_first, 1))
 		return ENOMEM;
 	pool_add_clean(&heap_first, 0);

@@ -48,6 +48,9 @@ struct region {
 	_Atomic uint8_t state;
 	bool lazy;             /* DIRTY: in the heap's list `lazy` */
 	bool lost;             /* RELEASING: is not mapped any more */
+	bool filled;           /* RELEASING: the kernel brought pages in meanwhile */
+	_Atomic uint8_t dense; /* ACTIVE: at so many ticks in a row every slice was used; see huge.c */
+	_Atomic bool huge;     /* may be mapped by a huge page */
 	uint8_t group, bin[2]; /* ACTIVE: which lists it is in; bin 0: none */
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -94,6 +97,7 @@ extern HIDDEN struct heap *_Atomic heaps[HEAPS_MAX]; /* filled from 0 on, never 
 struct heap_counters {
 	_Atomic size_t dirty_regions, clean_regions, releasing_regions;                            /* now */
 	_Atomic size_t emptied, releases, release_failures, lazy_bytes, purged_bytes, moved_bytes; /* ever */
+	_Atomic size_t collapsed, collapse_failures;                                               /* regions, ever */
 };
 extern HIDDEN struct heap_counters heap_counters;
 
@@ -111,6 +115,9 @@ struct region *heap_take(size_t count, size_t align, struct arena *arena);
 
 /* Hands out the COUNT regions that follow R, if they are available. */
 bool heap_take_after(struct region *r, size_t count, struct arena *arena);
+
+/* The kernel has brought in R's pages, which were or are being released. Nothing, if R is ACTIVE. */
+void heap_filled(struct region *r);
 
 /* Takes back COUNT adjacent regions that hold nothing. */
 void heap_put(struct region *r, size_t count);

@@ -8,6 +8,7 @@
 #include "heap/limit.h"
 #include "heap/pool.h"
 #include "os/os.h"
+#include "release/advice.h"
 #include "release/release.h"
 
 enum { BATCH_REGIONS = RELEASE_RANGES };
@@ -99,6 +100,9 @@ static void hand_out(struct heap *h, size_t first, size_t count, struct arena *a
 		struct region *r = heap_region(h, i);
 
 		CHECK_DEBUG(r->state != REGION_RELEASING && r->state != REGION_ACTIVE);
+		if (r->state != REGION_DIRTY)
+			atomic_store_explicit(&r->huge, advice_is_huge(), memory_order_relaxed);
+		atomic_store_explicit(&r->dense, 0, memory_order_relaxed);
 		if (r->state == REGION_DIRTY)
 			unlink_dirty(h, r);
 		else
@@ -263,6 +267,20 @@ void heap_put(struct region *r, size_t count)
 	lock_drop(&h->lock);
 }
 
+void heap_filled(struct region *r)
+{
+	struct heap *h = r->heap;
+
+	lock_take(&h->lock);
+	if (r->state == REGION_RELEASING) {
+		r->filled = true;
+	} else if (r->state == REGION_CLEAN && !h->retired) {
+		COUNT_SUB(clean_regions, 1);
+		make_dirty(h, r, false);
+	}
+	lock_drop(&h->lock);
+}
+
 /*
  * ---- Demand
  * -------------------------------------------------------------------------------------------------------
@@ -360,7 +378,11 @@ static void settle(struct heap *h, struct region *r, int error)
 	} else {
 		limit_sub((size_t)count_ones(r->touched) * PAGES_PER_SLICE);
 		atomic_store_explicit(&r->touched, 0, memory_order_relaxed);
-		make_clean(h, r);
+		if (r->filled)
+			make_dirty(h, r, false);
+		else
+			make_clean(h, r);
+		r->filled = false;
 	}
 }
 

@@ -90,6 +90,12 @@ static inline void slice_set_kind(struct slice *s, enum slice_kind kind)
 	__atomic_store_n(&s->kind, (uint8_t)kind, __ATOMIC_RELEASE);
 }
 
+/* Of a slab. */
+static inline int32_t slice_live(const struct slice *s)
+{
+	return __atomic_load_n(&s->count, __ATOMIC_ACQUIRE) + __atomic_load_n(&s->mark, __ATOMIC_RELAXED);
+}
+
 _Static_assert(sizeof(struct slice) == 128, "32 descriptors fill one page");
 _Static_assert(offsetof(struct slice, remote) == CACHE_LINE, "the owner's line is its own");
 

@@ -131,11 +131,9 @@ int os_resident(void *p, size_t bytes, unsigned char *out)
 	return call(SYS_mincore, (long)p, (long)bytes, (long)out, 0, 0);
 }
 
-int os_advise_huge(void *p, size_t bytes, enum os_huge huge)
+int os_advise_huge(void *p, size_t bytes, bool huge)
 {
-	if (huge == OS_HUGE_DEFAULT)
-		return 0;
-	return call(SYS_madvise, (long)p, (long)bytes, huge == OS_HUGE_ALWAYS ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0);
+	return call(SYS_madvise, (long)p, (long)bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0);
 }
 
 void os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms)

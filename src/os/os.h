@@ -53,8 +53,8 @@ int os_resident(void *p, size_t bytes, unsigned char *out);
 /* Puts fresh zeroed memory over P[0..BYTES), whatever is mapped there. */
 int os_remap(void *p, size_t bytes);
 
-enum os_huge { OS_HUGE_DEFAULT, OS_HUGE_ALWAYS, OS_HUGE_NEVER };
-int os_advise_huge(void *p, size_t bytes, enum os_huge huge);
+/* Advises the kernel to use huge pages for P[0..BYTES), or not to. */
+int os_advise_huge(void *p, size_t bytes, bool huge);
 
 /* Waits while *WORD == VALUE, at most MS milliseconds (-1: without end). Returns early at will. */
 void os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms);

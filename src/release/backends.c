@@ -4,6 +4,7 @@
 
 #include "conf/options.h"
 #include "os/os.h"
+#include "release/advice.h"
 #include "release/backends.h"
 
 struct release_counters release_counters[RELEASE_BACKENDS];
@@ -97,8 +98,8 @@ static int map_anew(void *p, size_t bytes)
 
 	if (error)
 		backend_count_failure(RELEASE_REMAP, error);
-	else if (OPTION(thp) != OS_HUGE_DEFAULT)
-		os_advise_huge(p, bytes, (enum os_huge)OPTION(thp));
+	else
+		advice_apply(p, bytes);
 	return error;
 }
 
@@ -128,8 +129,8 @@ bool release_recover(void *base, size_t bytes)
 		os_unmap(base, bytes);
 	if (error)
 		backend_count_failure(RELEASE_REMAP, error);
-	else if (OPTION(thp) != OS_HUGE_DEFAULT)
-		os_advise_huge(base, bytes, (enum os_huge)OPTION(thp));
+	else
+		advice_apply(base, bytes);
 	return !error;
 }
 

@@ -55,7 +55,7 @@ enum probe_result probe_backend(probe_subject *subject, enum release_backend b)
 	if (os_reserve(bytes, &scratch))
 		return PROBE_UNKNOWN;
 	if (!os_commit(scratch, bytes)) {
-		os_advise_huge(scratch, bytes, OS_HUGE_NEVER);
+		os_advise_huge(scratch, bytes, false);
 		for (size_t i = 0; i < REGIONS; i++) {
 			uintptr_t base = align_up((uintptr_t)scratch, REGION_BYTES) + i * REGION_BYTES;
 

@@ -124,14 +124,14 @@ static void choose(void)
 			      memory_order_release);
 }
 
-static bool is_restricted(void)
+bool release_is_restricted(void)
 {
 	return atomic_load_explicit(&restricted, memory_order_relaxed);
 }
 
 void release_prepare(void)
 {
-	if (is_restricted() || atomic_load_explicit(&chosen, memory_order_acquire) != RELEASE_AUTO)
+	if (release_is_restricted() || atomic_load_explicit(&chosen, memory_order_acquire) != RELEASE_AUTO)
 		return;
 	lock_take(&choice_lock);
 	if (atomic_load_explicit(&chosen, memory_order_relaxed) == RELEASE_AUTO)
@@ -141,15 +141,15 @@ void release_prepare(void)
 
 enum release_backend release_chosen(void)
 {
-	return is_restricted() ? RELEASE_MADVISE
-			       : (enum release_backend)atomic_load_explicit(&chosen, memory_order_acquire);
+	return release_is_restricted() ? RELEASE_MADVISE
+				       : (enum release_backend)atomic_load_explicit(&chosen, memory_order_acquire);
 }
 
 static enum release_backend backend_at_once(void)
 {
 	enum release_backend b = (enum release_backend)atomic_load_explicit(&at_once, memory_order_relaxed);
 
-	if (is_restricted() || (b == RELEASE_REMAP && atomic_load_explicit(&merges_not, memory_order_relaxed)))
+	if (release_is_restricted() || (b == RELEASE_REMAP && atomic_load_explicit(&merges_not, memory_order_relaxed)))
 		return RELEASE_MADVISE;
 	return b;
 }
@@ -233,7 +233,7 @@ bool release_close(void)
 /* Advises ranges in as few calls as can be; those refused alone are tried by OS_DROP where that may help. */
 static size_t advise_each(const struct iovec *ranges, size_t n, int advice, uint64_t *refused)
 {
-	bool together = atomic_load_explicit(&vectored, memory_order_relaxed) && !is_restricted();
+	bool together = atomic_load_explicit(&vectored, memory_order_relaxed) && !release_is_restricted();
 	size_t bytes = 0, done;
 
 	for (size_t i = 0; i < n; i += done) {

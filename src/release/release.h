@@ -108,6 +108,7 @@ const char *release_name(enum release_backend b);
 
 /* From now on nothing but madvise is called: the process is in a sandbox that may kill for anything else. */
 void release_restrict(void);
+bool release_is_restricted(void);
 
 void release_after_fork(void);
 

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Huge pages, with thp:auto. A region whose memory is fetched page by page costs five times as much as one that comes
+ * as a huge page; but one that stays sparse costs 2 MiB that way, and a huge page of which a part is given back has to
+ * be split. So the heap is advised against them, but for
+ *   - the time in which a large heap fills fast;
+ *   - the moment in which the background thread makes huge pages of dense regions.
+ * Between those moments nothing is: neither a fault nor the kernel's own thread (khugepaged) fetches again, as a huge
+ * page, what was given back.
+ */
+#ifndef PMD_HEAP_HUGE_H
+#define PMD_HEAP_HUGE_H
+
+#include "heap/heap.h"
+
+/*
+ * Regions are about to be taken from the heap by an arena whose own are full; *LAST_MS is the arena's, when it did so
+ * before. With LONG_EXTENT they are for one block, of which nobody knows how much will be touched.
+ */
+void huge_before_take(uint64_t *last_ms, size_t regions, bool long_extent);
+
+/*
+ * A large heap has grown slowly, in small pages: there may be something to collapse, which the background thread is worth
+ * starting for. Whoever clears it sees to that.
+ */
+extern HIDDEN _Atomic bool huge_wanted;
+
+/* At each tick. */
+void huge_pass_tick(void);
+
+/* Nobody may look again for long, or what is free was given back: the advice is against huge pages until the heap fills. */
+void huge_rest(void);
+
+/*
+ * Makes huge pages of regions that have been dense for a while, for about 1 % of the time that has passed since the last
+ * call. By the background thread alone. Returns the bytes; *REST is whether there is more to do.
+ */
+size_t huge_collapse(bool *rest);
+
+/* Whether R may be one huge page, and holds so much that none of it is given back when it has decayed. */
+bool huge_keeps_whole(struct region *r);
+
+/*
+ * Before a part of R, at PAGE, is given back. Of a huge page the kernel only unmaps that part, and keeps the memory until
+ * it is short of it, unless the page was split before.
+ */
+void huge_split(struct region *r, void *page);
+
+/* In the parent: for a while what is shared with the child is left as it is. */
+void huge_after_fork_in_parent(void);
+void huge_after_fork(void);
+
+#endif
