@@ -185,8 +185,11 @@ static void make_full(struct cache *c, struct slice *s)
 	set_owner(c, s);
 	atomic_thread_fence(memory_order_seq_cst);
 	remote = remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
-	if (remote)
-		count_waiting();
+	if (LIKELY(!remote)) {
+		list_push(&c->full, s);
+		return;
+	}
+	count_waiting();
 	if (remote >= s->notify_at)
 		make_partial(c, s);
 	else
@@ -661,12 +664,14 @@ static void handle_event(struct cache *c, struct slice *s)
 		unlist(c, s);
 		make_partial(c, s);
 	}
-	if (!slab_live(s))
+	if (!slab_live(s)) {
 		keep(c, s);
-	else if (get_state(s) == SLAB_PARTIAL && slab_live(s) > sparse_mark(s))
-		set_sparse_mark(s);
-	else if (get_state(s) == SLAB_PARTIAL)
-		sparse(c, s);
+	} else if (get_state(s) == SLAB_PARTIAL) {
+		if (slab_live(s) > sparse_mark(s))
+			set_sparse_mark(s);
+		else
+			sparse(c, s);
+	}
 }
 
 /* Between the count and the lock, another thread's free of the last block may have ended the slab. */
@@ -675,10 +680,10 @@ void cache_event(struct slice *s)
 	struct cache *c = slow_self;
 
 	lock_take(&c->lock);
-	if (cache_of(s) == c)
+	if (LIKELY(cache_of(s) == c))
 		handle_event(c, s);
 	lock_drop(&c->lock);
-	if (get_state(s) == SLAB_NONE)
+	if (UNLIKELY(get_state(s) == SLAB_NONE))
 		scavenger_kick();
 }
 
@@ -761,10 +766,11 @@ static struct slice *take_new(struct cache *c, unsigned class)
 /* Makes sure that the free list of S is not empty; with ZERO prefers to leave that to slab_carve_zero. */
 static bool replenish(struct cache *c, struct slice *s, bool zero)
 {
+	bool had_purged = s->purged; /* frees of its blocks took the slow path */
 	bool ok = s->free || slab_collect(s) || (zero && s->fresh && !s->purged && s->carved < s->capacity) ||
 		  slab_carve(s, &c->growth);
 
-	if (ok && get_state(s) == SLAB_CURRENT)
+	if (UNLIKELY(had_purged) && ok && get_state(s) == SLAB_CURRENT)
 		set_owner(c, s);
 	return ok;
 }

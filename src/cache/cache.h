@@ -13,7 +13,7 @@
 #include "cache/slab.h"
 
 enum {
-	KEPT = 12,   /* empty current slabs that a thread keeps for reuse */
+	KEPT = 8,    /* empty current slabs that a thread keeps for reuse */
 	SPARSE = 32, /* slabs that have become sparse, but may be about to empty: not given up yet */
 };
 

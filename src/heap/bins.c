@@ -29,6 +29,13 @@ static unsigned longest_run(uint32_t free)
 	return n;
 }
 
+/* The length of the run of ones that bit AT is in. */
+static unsigned run_at(uint32_t free, unsigned at)
+{
+	return (unsigned)(__builtin_ctzll(~((uint64_t)free >> at)) + __builtin_clzll(~((uint64_t)free << (63 - at)))) -
+	       1;
+}
+
 static enum bins_group group_of(const struct region *r, uint32_t used)
 {
 	return r->slabs ? SLABS : used & ~r->longs ? BLOCKS : LONG;
@@ -76,7 +83,7 @@ void bins_relist(struct bins *groups, struct region *r, uint32_t used, uint32_t 
 
 	move(groups, r, BY_FREE, count_ones(~used), group);
 	if (group != (enum bins_group)r->group || !~used || !r->bin[BY_RUN] ||
-	    (freed && bins_run_starts(~used, (size_t)r->bin[BY_RUN] + 1)))
+	    (freed && run_at(~used, (unsigned)__builtin_ctz(freed)) > r->bin[BY_RUN]))
 		move(groups, r, BY_RUN, longest_run(~used), group);
 	r->group = (uint8_t)group;
 }
@@ -111,7 +118,10 @@ struct region *bins_pick(struct bins *groups, size_t count, size_t align, bool s
 	size_t need = count + align - 1;
 	struct region *r = NULL;
 
+	if (LIKELY(need == 1))
+		return (r = fullest(&groups[order[0]])) || (r = fullest(&groups[order[1]])) ? r
+											    : fullest(&groups[LONG]);
 	for (int i = 0; i < GROUPS && !r; i++)
-		r = need == 1 ? fullest(&groups[order[i]]) : tightest(groups, order[i], need);
+		r = tightest(groups, order[i], need);
 	return r;
 }
