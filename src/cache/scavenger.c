@@ -16,6 +16,7 @@
 #include "cache/cache.h"
 #include "cache/memcheck.h"
 #include "conf/options.h"
+#include "os/lock.h"
 #include "os/os.h"
 #include "os/pressure.h"
 #include "release/release.h"
@@ -232,7 +233,6 @@ static void tick(struct watch *w)
 
 	huge_pass_tick();
 	bytes += huge_collapse(&rest);
-
 	if (!OPTION(decay_ms))
 		cache_attend_waiting(); /* what it finds goes at the next look */
 	w->left = decaying_bytes() + waiting_bytes();
@@ -267,7 +267,6 @@ static void look(struct watch *w, unsigned what)
 
 	if (w->tick_us > latest) /* decay_ms is shorter by now */
 		w->tick_us = latest;
-
 	release_reap(false);
 	if (OPTION(pressure) && ((what & WAIT_PRESSURE) || is_short(w, now)))
 		give_back_all(true);
@@ -408,7 +407,7 @@ void scavenger_kick(void)
 {
 	bool urgent = dirty_bytes() > dirty_limit();
 
-	atomic_thread_fence(memory_order_seq_cst); /* see run() */
+	lock_fence(); /* see run() */
 	if (atomic_load_explicit(&working, memory_order_relaxed)) {
 		if (urgent)
 			pressure_wake(&pressure);

@@ -36,6 +36,19 @@ static inline void lock_drop(struct lock *l)
 		lock_wake(l);
 }
 
+/*
+ * A full fence for who has just dropped a lock, or changed an atomic by a locked instruction: on x86 that was one, and only
+ * the compiler has to be told.
+ */
+static inline void lock_fence(void)
+{
+#ifdef __x86_64__
+	atomic_signal_fence(memory_order_seq_cst);
+#else
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
 static inline bool lock_held(struct lock *l)
 {
 	return atomic_load_explicit(&l->word, memory_order_relaxed);
