@@ -62,6 +62,7 @@ static bool concerns_threads(long number, const long *a)
 
 static long forward(long number, const long *a)
 {
+	static _Atomic uint32_t nobody;
 	bool alone = concerns_threads(number, a), ended = false;
 	long result;
 
@@ -72,7 +73,7 @@ static long forward(long number, const long *a)
 	result = os_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	/* The kernel's own workers for an io_uring are threads of the process too, and end a moment later. */
 	for (int i = 0; i < WORKERS_MS && ended && result == -EINVAL; i++) {
-		os_wait(&(_Atomic uint32_t){0}, 0, 1);
+		os_wait(&nobody, 0, 1);
 		result = os_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
 	if (alone)

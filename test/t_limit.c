@@ -222,7 +222,11 @@ static void test_fork(void)
 		*p = list;
 		list = p;
 	}
-	size_t held = stats().resident_bytes;
+	size_t held;
+	do { /* until the thread has given back what it has to */
+		held = stats().resident_bytes;
+		proc_sleep_ms(50);
+	} while (stats().resident_bytes != held);
 	pid_t pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {

@@ -318,7 +318,9 @@ static void check_end(void)
 	CHECK(pmd_stats_get(&stats) == 0);
 	CHECK_SAY(!dirty() && !atomic_load(&heap_counters.releasing_regions), "%zu dirty, %zu releasing in the end",
 		  dirty(), atomic_load(&heap_counters.releasing_regions));
-	CHECK_SAY(stats.releases >= 4, "%zu regions were released", stats.releases);
+	/* Where the heap could not grow there was little. */
+	CHECK_SAY(stats.releases >= (table[the_case.call].nr == SYS_mprotect ? 1 : 4), "%zu regions were released",
+		  stats.releases);
 }
 
 static int run_case(void)

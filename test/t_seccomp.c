@@ -68,8 +68,9 @@ int main(int argc, char **argv)
 	if (SANITIZED)
 		SKIP("a sanitizer makes system calls of its own");
 #ifdef PMD_PREFIXED
-	/* The prefixed library does not see the program enter the sandbox: the program switches the thread off. */
-	const char *conf = VARIANTS(argc, argv, "decay_ms:0", "decay_ms:10,background:off");
+	/* The prefixed library does not see the program enter the sandbox: the program says so. */
+	const char *conf = VARIANTS(argc, argv, "decay_ms:0,background:off,release:madvise,thp:never",
+				    "decay_ms:10,background:off,release:madvise,thp:never");
 #else
 	const char *conf = VARIANTS(argc, argv, "decay_ms:0", "decay_ms:10", "decay_ms:10,background:off");
 #endif

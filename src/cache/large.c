@@ -19,7 +19,7 @@
 #include "cache/scavenger.h"
 #include "conf/options.h"
 #include "os/os.h"
-#include "release/advice.h"
+#include "release/release.h"
 
 enum {
 	MOVED_VMAS = 4,
@@ -86,10 +86,7 @@ static bool take_vmas(unsigned n)
 /* Puts fresh memory in the place of a moved range, which makes it one with the heap. */
 static bool map_anew(char *p, size_t bytes)
 {
-	if (os_remap(p, bytes))
-		return false;
-	advice_apply(p, bytes);
-	return true;
+	return !release_map_anew(p, bytes);
 }
 
 /* Maps the moved part of the block anew. False: it is lost, as the kernel has unmapped it and maps nothing there. */

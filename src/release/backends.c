@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "conf/options.h"
+#include "os/lock.h"
 #include "os/os.h"
 #include "release/advice.h"
 #include "release/backends.h"
@@ -92,15 +93,27 @@ static bool is_mapped(void *p)
 	return os_resident(p, PAGE_BYTES, &resident) != ENOMEM;
 }
 
-static int map_anew(void *p, size_t bytes)
-{
-	int error = os_remap(p, bytes);
+/*
+ * Until it has the advice, what is mapped anew is a VMA of its own and cuts the heap's in two: one at a time, so that
+ * there are never more of those than two.
+ */
+static struct lock map_lock;
 
-	if (error)
-		backend_count_failure(RELEASE_REMAP, error);
-	else
-		advice_apply(p, bytes);
+int release_map_anew(void *base, size_t bytes)
+{
+	int error;
+
+	lock_take(&map_lock);
+	error = os_remap(base, bytes);
+	if (!error)
+		advice_apply(base, bytes);
+	lock_drop(&map_lock);
 	return error;
+}
+
+void backend_after_fork(void)
+{
+	lock_reset(&map_lock);
 }
 
 /*
@@ -114,7 +127,9 @@ static int by_remap(const struct iovec *range)
 
 	if (error)
 		return drop(RELEASE_MADVISE, range); /* locked: a new mapping would be populated at once */
-	error = map_anew(range->iov_base, range->iov_len);
+	error = release_map_anew(range->iov_base, range->iov_len);
+	if (error)
+		backend_count_failure(RELEASE_REMAP, error);
 	backend_count(RELEASE_REMAP, start, 1, range->iov_len);
 	add(&release_counters[RELEASE_REMAP].calls, 1);
 	return error && !is_mapped(range->iov_base) ? RELEASE_LOST : 0;

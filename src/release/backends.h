@@ -8,6 +8,9 @@
 /* Gives back the N ranges by backend B and stores each one's answer in ERRORS. */
 void backend_run(enum release_backend b, const struct iovec *ranges, size_t n, int *errors);
 
+/* In a forked child. */
+void backend_after_fork(void);
+
 /* The advice number of MADV_PT_RECLAIM; 0 when none is known. */
 int backend_pt_advice(void);
 

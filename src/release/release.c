@@ -108,6 +108,13 @@ static const char *why_not(enum release_backend wanted, enum probe_result by_vec
 	return wanted == RELEASE_IO_URING ? why_not_uring(by_vector) : NULL;
 }
 
+/* Asked for by name, madvise needs no probing: a program in a sandbox may not be able to. */
+static void choose_madvise(void)
+{
+	atomic_store_explicit(&at_once, RELEASE_MADVISE, memory_order_relaxed);
+	atomic_store_explicit(&chosen, RELEASE_MADVISE, memory_order_release);
+}
+
 static void choose(void)
 {
 	enum release_backend wanted = (enum release_backend)OPTION(release), best;
@@ -134,7 +141,9 @@ void release_prepare(void)
 	if (release_is_restricted() || atomic_load_explicit(&chosen, memory_order_acquire) != RELEASE_AUTO)
 		return;
 	lock_take(&choice_lock);
-	if (atomic_load_explicit(&chosen, memory_order_relaxed) == RELEASE_AUTO)
+	if (OPTION(release) == RELEASE_MADVISE)
+		choose_madvise();
+	else if (atomic_load_explicit(&chosen, memory_order_relaxed) == RELEASE_AUTO)
 		choose();
 	lock_drop(&choice_lock);
 }
@@ -278,5 +287,6 @@ void release_after_fork(void)
 {
 	uring_after_fork();
 	lock_reset(&choice_lock);
+	backend_after_fork();
 	atomic_store_explicit(&merges_not, true, memory_order_relaxed);
 }

@@ -99,6 +99,9 @@ size_t release_pages(const struct iovec *ranges, size_t n, uint64_t *refused);
 /* Tells the kernel that it may take the contents of N ranges when it needs memory, instead of swapping them out. */
 size_t release_lazily(const struct iovec *ranges, size_t n);
 
+/* Puts fresh memory in the place of what is mapped at BASE; 0 or an errno value, and then there may be nothing. */
+int release_map_anew(void *base, size_t bytes);
+
 /* Maps a RELEASE_LOST range anew. */
 bool release_recover(void *base, size_t bytes);
 
