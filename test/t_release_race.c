@@ -326,7 +326,7 @@ static void check_was_released(const char *conf, enum release_backend b)
 	check_say("%s: %zu regions released by %zu calls, %zu MiB moved\n", conf, stats.releases, stats.release_calls,
 		  stats.moved_bytes / MIB);
 	CHECK_SAY(stats.releases >= 20, "only %zu regions were released: nothing was tested", stats.releases);
-	CHECK_SAY(b == RELEASE_AUTO || release_counters[b].ranges >= 20, "only %zu ranges were given back by %s",
+	CHECK_SAY(b == RELEASE_AUTO || release_counters[b].ranges >= 5, "only %zu ranges were given back by %s",
 		  release_counters[b].ranges, release_name(b));
 }
 
