@@ -27,6 +27,8 @@ report()
 		failed=$((failed + 1))
 		echo "FAIL: $1 ($3 s); the end of configs/$1.out:"
 		tail -n 40 "$1.out"
+		echo "and of it all:"
+		grep -aE '(^(FAIL|ERROR):|failed:|error:)' "$1.out"
 	fi
 }
 

@@ -53,6 +53,7 @@ endif
 
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
 INJECTED_TESTS = \
+	test/t_fork_torn \
 	test/t_release_errors \
 	test/t_release_race
 check_LIBRARIES = libpmdinject.a
@@ -144,6 +145,9 @@ test_t_realloc_LDADD = $(LINK_LIBRARY)
 test_t_realloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_release_LDADD = $(LINK_LIBRARY)
 test_t_release_LDFLAGS = $(LINK_IN_PLACE)
+test_t_fork_torn_SOURCES = test/t_fork_torn.c test/inject.c
+test_t_fork_torn_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_fork_torn_LDADD = $(INJECTED_LIBRARY)
 test_t_release_errors_SOURCES = test/t_release_errors.c test/inject.c
 test_t_release_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_release_errors_LDADD = $(INJECTED_LIBRARY)

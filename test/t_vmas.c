@@ -17,6 +17,7 @@
 #include "random.h"
 #include "variants.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -199,10 +200,22 @@ static void free_all(struct worker *w)
 
 static size_t allowed_most = OURS_MOST; /* in this process */
 
+static void print_maps(void)
+{
+	static char buf[65536];
+	int fd = open("/proc/self/maps", O_RDONLY);
+
+	for (ssize_t n; (n = read(fd, buf, sizeof buf)) > 0;)
+		CHECK(write(2, buf, (size_t)n) == n);
+	close(fd);
+}
+
 static void check_few(const char *who, size_t allowed)
 {
 	note();
 	check_say("%s: %zu mappings are ours, %zu at most\n", who, ours(), most);
+	if (most > allowed)
+		print_maps();
 	CHECK_SAY(most <= allowed, "%s: %zu mappings were ours at a time", who, most);
 }
 

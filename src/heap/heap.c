@@ -249,6 +249,16 @@ static bool commit_to(struct heap *h, size_t regions)
 	return true;
 }
 
+/* Before a thread can have a pointer to what lies below. */
+static void publish_top(struct heap *h, size_t top)
+{
+	atomic_store_explicit(&h->top, top, memory_order_release);
+	atomic_store_explicit(&h->slice_count, top * SLICES_PER_REGION, memory_order_release);
+	if (h == &heap_first && heap_has_fast_path)
+		__atomic_store_n(&heap_first_mask, power_above(top) * PAGE_BYTES - sizeof(struct slice),
+				 __ATOMIC_RELEASE);
+}
+
 bool heap_grow(struct heap *h, size_t top)
 {
 	size_t step = min_size(max_size(h->committed / 4, 1), STEP_REGIONS_MAX);
@@ -266,11 +276,7 @@ bool heap_grow(struct heap *h, size_t top)
 		r->slices = h->slices + i * SLICES_PER_REGION;
 		r->heap = h;
 	}
-	atomic_store_explicit(&h->top, top, memory_order_release);
-	atomic_store_explicit(&h->slice_count, top * SLICES_PER_REGION, memory_order_release);
-	if (h == &heap_first && heap_has_fast_path)
-		__atomic_store_n(&heap_first_mask, power_above(top) * PAGE_BYTES - sizeof(struct slice),
-				 __ATOMIC_RELEASE);
+	publish_top(h, top);
 	return true;
 }
 
@@ -300,28 +306,26 @@ int heap_init(void)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static void retire(struct heap *h)
-{
-	COUNT_SUB(dirty_regions, h->dirty.count + h->lazy.count);
-	h->retired = true;
-	lock_reset(&h->lock);
-}
-
 bool heap_after_fork(void)
 {
 	bool torn = false;
 
 	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++) {
-		bool held = lock_held(&heaps[i]->lock);
+		struct heap *h = heaps[i];
 
-		heaps[i]->inherited = heaps[i]->committed;
-		torn |= held;
-		if (held)
-			retire(heaps[i]);
-		else if (!heaps[i]->retired)
-			pool_after_fork(heaps[i]);
+		h->inherited = h->committed;
+		if (!lock_held(&h->lock)) {
+			pool_after_fork(h);
+			continue;
+		}
+		torn = true;
+		lock_reset(&h->lock);
+		publish_top(h, h->top);
+		pool_rebuild(h);
 	}
 	atomic_store_explicit(&heap_counters.releasing_regions, 0, memory_order_relaxed);
+	if (torn)
+		pool_count_again();
 	if (lock_held(&heaps_lock))
 		lock_reset(&heaps_lock);
 	if (lock_held(&pool.lock)) {

@@ -73,7 +73,6 @@ struct heap {
 	_Atomic size_t slice_count; /* slices below top, whose descriptors can be read; as top */
 
 	struct lock lock;   /* guards what follows */
-	bool retired;       /* the lock was held at a fork: nothing more is taken or given back */
 	size_t inherited;   /* in a forked child: regions below were writable before; constant after the fork */
 	size_t committed;   /* regions made writable */
 	size_t headers_low; /* offset of the lowest writable header byte from the mapping's start */
@@ -141,7 +140,9 @@ void heap_make_lazy(struct heap *h);
 void *meta_alloc(size_t bytes);
 size_t meta_bytes(void);
 
-/* In a forked child: gives up whatever a thread that is gone had locked. Returns whether there was a heap among it. */
+/*
+ * In a forked child: puts in order what threads that are gone were doing. Returns whether one of them had a heap's lock.
+ */
 bool heap_after_fork(void);
 
 static inline struct region *heap_region(struct heap *h, size_t i)

@@ -197,8 +197,6 @@ static struct region *take_from(struct heap *h, size_t count, size_t align, stru
 	struct region *last = h->dirty.newest ? h->dirty.newest : h->lazy.newest;
 	size_t first, top = h->top;
 
-	if (h->retired)
-		return NULL;
 	if (count == 1 && align == 1 && last) {
 		first = region_index(last);
 	} else {
@@ -238,7 +236,7 @@ bool heap_take_after(struct region *r, size_t count, struct arena *arena)
 	bool ok;
 
 	lock_take(&h->lock);
-	ok = !h->retired && first + count <= h->region_count;
+	ok = first + count <= h->region_count;
 	for (size_t i = first; ok && i < first + count && i < h->top; i++)
 		ok = get_bit(h->available, i);
 	if (ok && first + count > h->top)
@@ -255,7 +253,7 @@ void heap_put(struct region *r, size_t count)
 	size_t first = region_index(r);
 
 	lock_take(&h->lock);
-	for (size_t i = first; i < first + count && !h->retired; i++) {
+	for (size_t i = first; i < first + count; i++) {
 		r = heap_region(h, i);
 		atomic_store_explicit(&r->arena, NULL, memory_order_relaxed);
 		atomic_store_explicit(&r->used, 0, memory_order_relaxed);
@@ -274,7 +272,7 @@ void heap_filled(struct region *r)
 	lock_take(&h->lock);
 	if (r->state == REGION_RELEASING) {
 		r->filled = true;
-	} else if (r->state == REGION_CLEAN && !h->retired) {
+	} else if (r->state == REGION_CLEAN) {
 		COUNT_SUB(clean_regions, 1);
 		make_dirty(h, r, false);
 	}
@@ -307,7 +305,7 @@ size_t heap_surplus(struct heap *h)
 	needed = h->peak;
 	for (int i = 0; i < DEMAND_TICKS - 1; i++)
 		needed = max_size(needed, h->demand[i]);
-	dirty = h->retired ? 0 : h->dirty.count + h->lazy.count;
+	dirty = h->dirty.count + h->lazy.count;
 	have = h->active + dirty;
 	lock_drop(&h->lock);
 	return have > needed ? min_size(have - needed, dirty) : 0;
@@ -324,7 +322,7 @@ static size_t take_out(struct heap *h, size_t limit, bool lazy_too, struct regio
 	size_t n = 0;
 
 	lock_take(&h->lock);
-	while (n < limit && !h->retired) {
+	while (n < limit) {
 		struct region *r = lazy_too && h->lazy.oldest ? h->lazy.oldest : h->dirty.oldest;
 
 		if (!r)
@@ -394,7 +392,7 @@ static void end_release(void *arg, void *base, size_t bytes, int error)
 	size_t *released = arg, count = bytes >> REGION_SHIFT;
 
 	lock_take(&h->lock);
-	for (size_t i = 0; i < count && !h->retired; i++)
+	for (size_t i = 0; i < count; i++)
 		settle(h, r - i, error);
 	lock_drop(&h->lock);
 	if (error) {
@@ -434,7 +432,7 @@ static void recover(struct heap *h)
 	struct region *r;
 
 	lock_take(&h->lock);
-	r = h->retired ? NULL : h->lost.oldest;
+	r = h->lost.oldest;
 	if (r) {
 		list_remove(&h->lost, r);
 		list_add(&h->releasing, r);
@@ -485,7 +483,7 @@ void heap_make_lazy(struct heap *h)
 			ranges[i] = (struct iovec){batch[i]->base, REGION_BYTES};
 		COUNT_ADD(lazy_bytes, release_lazily(ranges, n));
 		lock_take(&h->lock);
-		for (size_t i = 0; i < n && !h->retired; i++) {
+		for (size_t i = 0; i < n; i++) {
 			list_remove(&h->releasing, batch[i]);
 			make_dirty(h, batch[i], true);
 		}
@@ -493,6 +491,11 @@ void heap_make_lazy(struct heap *h)
 		COUNT_SUB(releasing_regions, n);
 	}
 }
+
+/*
+ * ---- Fork
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 /* Whether R is mapped: a call of the parent's may have failed, and left a hole, without having said so yet. */
 static bool is_mapped(struct region *r)
@@ -502,6 +505,16 @@ static bool is_mapped(struct region *r)
 	return os_resident(r->base, PAGE_BYTES, &resident) != ENOMEM;
 }
 
+/* R, in no list, was being released by the parent. */
+static void adopt_releasing(struct heap *h, struct region *r)
+{
+	r->lost = r->lost || !is_mapped(r);
+	if (r->lost)
+		list_add(&h->lost, r);
+	else
+		make_dirty(h, r, false);
+}
+
 void pool_after_fork(struct heap *h)
 {
 	struct region *r, *next;
@@ -509,10 +522,56 @@ void pool_after_fork(struct heap *h)
 	for (r = h->releasing.oldest; r; r = next) {
 		next = r->next;
 		list_remove(&h->releasing, r);
-		r->lost = r->lost || !is_mapped(r);
-		if (r->lost)
-			list_add(&h->lost, r);
+		adopt_releasing(h, r);
+	}
+}
+
+/* Where a thread was about to take R back or hand it out, it is available: one not handed out yet holds nothing. */
+static void relist(struct heap *h, struct region *r)
+{
+	switch ((enum region_state)r->state) {
+	case REGION_UNTOUCHED:
+	case REGION_CLEAN:
+		make_clean(h, r);
+		break;
+	case REGION_DIRTY:
+		make_dirty(h, r, r->lazy);
+		break;
+	case REGION_RELEASING:
+		adopt_releasing(h, r);
+		break;
+	case REGION_ACTIVE:
+		if (atomic_load_explicit(&r->arena, memory_order_relaxed))
+			h->active++;
 		else
 			make_dirty(h, r, false);
+		break;
 	}
+}
+
+void pool_rebuild(struct heap *h)
+{
+	h->dirty = h->lazy = h->releasing = h->lost = (struct region_list){0};
+	h->active = h->lowest = 0;
+	for (size_t i = 0; i < h->top; i++) {
+		struct region *r = heap_region(h, i);
+
+		clear_available(h, i);
+		r->next = r->prev = NULL;
+		relist(h, r);
+	}
+	h->peak = max_size(h->peak, h->active);
+}
+
+void pool_count_again(void)
+{
+	size_t dirty = 0, clean = 0;
+
+	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++) {
+		dirty += heaps[i]->dirty.count + heaps[i]->lazy.count;
+		for (size_t at = 0; at < heaps[i]->top; at++)
+			clean += heap_region(heaps[i], at)->state == REGION_CLEAN;
+	}
+	atomic_store_explicit(&heap_counters.dirty_regions, dirty, memory_order_relaxed);
+	atomic_store_explicit(&heap_counters.clean_regions, clean, memory_order_relaxed);
 }

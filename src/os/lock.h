@@ -5,7 +5,7 @@
  *
  * Locks are ranked: relief, cache, then arena, then heap, then those that are innermost (caches list, metadata pool). A
  * thread takes them in that order only, so they cannot deadlock. fork() takes none: the child looks which were held
- * and gives up what they guard.
+ * and gives up what they guard, or puts it in order.
  */
 #ifndef PMD_OS_LOCK_H
 #define PMD_OS_LOCK_H

@@ -155,7 +155,8 @@ struct state {
 	struct region region[REGIONS];
 	uint8_t doing[RELEASERS];
 	uint8_t locked; /* the heap's lock: 1 + releaser */
-	bool stopping, forked, retired;
+	bool stopping, forked;
+	bool half_changed; /* the lists; in a child they are made anew from the states */
 	uint8_t wrong;
 };
 
@@ -187,9 +188,7 @@ static void program_takes(const struct state *s, int i)
 
 	if (!may_take(r))
 		return;
-	if (s->retired && !is_mistake(CHILD_USES_LOCKED))
-		return;
-	if (s->retired)
+	if (s->half_changed)
 		n.wrong = HALF_CHANGED;
 	else if (r->mapping != OURS)
 		n.wrong = HOLE_HANDED_OUT;
@@ -216,7 +215,7 @@ static void program_frees(const struct state *s, int i)
 {
 	struct state n = *s;
 
-	if (s->region[i].state != ACTIVE || s->region[i].contents != LIVE || s->retired)
+	if (s->region[i].state != ACTIVE || s->region[i].contents != LIVE)
 		return;
 	n.region[i].contents = JUNK;
 	n.region[i].state = DIRTY;
@@ -256,7 +255,7 @@ static void takes_out(const struct state *s, enum releaser who, int i, enum requ
 	struct state n = *s;
 	struct region *r = &n.region[i];
 
-	if (r->request[who] || s->retired)
+	if (r->request[who])
 		return;
 	if (how == TAKEN_LOST) { /* recover: the lost region is claimed, so that one thread alone maps it anew */
 		if (r->state != RELEASING || !r->lost)
@@ -500,7 +499,7 @@ static void settles(const struct state *s, enum releaser who, int i)
 		r->lost = true;
 	else if (is_mistake(STAYS_IN_LIST) && r->state != RELEASING)
 		;
-	else if (!(is_mistake(MARK_IN_POOL) && answer == MARKED) && !s->retired)
+	else if (!(is_mistake(MARK_IN_POOL) && answer == MARKED))
 		make_available(r, answer == DROPPED || (answer == REFUSED && is_mistake(REFUSAL_IS_CONSENT)) ||
 					  (answer == MARKED && is_mistake(MARKED_IS_CLEAN)));
 	n.doing[who] = LOCKED;
@@ -602,14 +601,14 @@ static void stop_is_asked_for(const struct state *s)
 
 /* ---- Fork -------------------------------------------------------------------------------------------------------- */
 
-static void child_takes_over(struct state *n, struct region *r)
+static void child_takes_over(struct region *r)
 {
 	bool in_ring = r->request[SCAVENGER] >= IN_RING && r->request[SCAVENGER] <= RING_REFUSED;
 
 	memset(r->request, 0, sizeof r->request);
 	if (in_ring && is_mistake(CHILD_REAPS))
 		r->request[SCAVENGER] = RING_DROPPED;
-	else if (r->state != RELEASING || n->retired || is_mistake(CHILD_LEAVES))
+	else if (r->state != RELEASING || is_mistake(CHILD_LEAVES))
 		return;
 	else if (is_mistake(CHILD_TRUSTS))
 		make_available(r, true);
@@ -619,21 +618,20 @@ static void child_takes_over(struct state *n, struct region *r)
 		r->lost = true;
 }
 
-/* heap_after_fork, pool_after_fork. The child has a copy of everything and no thread but the one that forked. */
+/* heap_after_fork, pool_after_fork, pool_rebuild. The child has a copy of everything and no thread but the one that forked. */
 static void forks(const struct state *s)
 {
 	struct state n = *s;
 
 	n.forked = true;
 	n.stopping = false;
-	n.retired = s->locked;
+	n.half_changed = s->locked && is_mistake(CHILD_USES_LOCKED);
 	n.locked = 0;
 	for (enum releaser who = 0; who < RELEASERS; who++)
 		n.doing[who] = IDLE;
 	for (int i = 0; i < regions(); i++)
-		child_takes_over(&n, &n.region[i]);
-	explore_chance(&n, "fork(): what follows is in the child%s",
-		       n.retired ? ", where the heap is retired, as its lock was held" : "");
+		child_takes_over(&n.region[i]);
+	explore_chance(&n, "fork(): what follows is in the child%s", s->locked ? ", and the heap's lock was held" : "");
 }
 
 /* ---- Everything -------------------------------------------------------------------------------------------------- */
@@ -714,8 +712,6 @@ static bool settled(const void *p)
 {
 	const struct state *s = p;
 
-	if (s->retired)
-		return true;
 	for (int i = 0; i < regions(); i++)
 		if (s->region[i].mapping != FOREIGN && s->region[i].state != CLEAN && s->region[i].state != DIRTY)
 			return false;
