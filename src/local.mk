@@ -15,6 +15,8 @@ PMD_CORE_SOURCES = \
 	src/heap/limit.h src/heap/limit.c src/heap/bins.h src/heap/bins.c src/heap/arena.h src/heap/arena.c \
 	src/heap/huge.h src/heap/huge.c \
 	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
+	src/cache/states.h src/cache/held.h src/cache/held.c src/cache/remote.h src/cache/remote.c \
+	src/cache/thread.c \
 	src/cache/large.h src/cache/large.c src/cache/scavenger.h src/cache/scavenger.c src/cache/relief.h src/cache/relief.c \
 	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \
 	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c \

@@ -8,6 +8,7 @@
 
 #include "api/alloc.h"
 #include "api/stats.h"
+#include "cache/held.h"
 #include "cache/memcheck.h"
 #include "os/os.h"
 
@@ -264,7 +265,7 @@ static void add_counters(struct pmd_stats *stats)
 	stats->regions_releasing = COUNT_GET(releasing_regions);
 	stats->regions_emptied = COUNT_GET(emptied);
 	stats->pte_pages_held += stats->regions_dirty + stats->regions_releasing;
-	stats->slabs_waiting = relaxed(&cache_unexamined);
+	stats->slabs_waiting = relaxed(&held_unexamined);
 	stats->dirty_bytes = (stats->regions_dirty << REGION_SHIFT) + (relaxed(&arena_dirty_slices) << SLICE_SHIFT);
 	stats->releases = stats->pte_pages_returned = COUNT_GET(releases);
 	for (int b = 0; b < RELEASE_BACKENDS; b++)

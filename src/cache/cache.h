@@ -49,6 +49,12 @@ extern HIDDEN __thread struct slice *cache_direct[DIRECT] __attribute__((tls_mod
 extern HIDDEN __thread struct cache *cache_self __attribute__((tls_model("initial-exec")));
 extern HIDDEN __thread uintptr_t cache_id __attribute__((tls_model("initial-exec")));
 
+/* The same where it is instrumented too; NULL when it has none. */
+extern HIDDEN __thread struct cache *cache_slow_self __attribute__((tls_model("initial-exec")));
+
+/* How many forks there were between the first process and this one. */
+extern HIDDEN _Atomic uint32_t cache_generation;
+
 /* Set when every call must take the slow path, which does what Valgrind needs. */
 extern HIDDEN bool cache_instrumented;
 
@@ -79,20 +85,9 @@ void cache_flush(void);
 /* Makes the calling thread use arena A from now on. */
 void cache_set_arena(struct cache *c, struct arena *a);
 
-/*
- * Purges slabs of A that have been nobody's since tick UNTIL; with ALL those too whose regions are mostly full and may be
- * one huge page. Returns bytes.
- */
-size_t cache_purge_held(struct arena *a, uint32_t until, bool all);
-
-/* Slabs of nobody that cache_purge_held has not looked at yet. */
-extern HIDDEN _Atomic size_t cache_unexamined;
-
-/* Slabs of threads on whose remote lists something waits that nobody may come to see: about so many. */
-extern HIDDEN _Atomic size_t cache_waiting;
-
-/* Looks at them, which may empty some. To be called at ticks. */
-void cache_attend_waiting(void);
+/* Gives up S, an entry of the ring of kept or of sparse slabs, if it is still what it was. The cache's lock is held. */
+void cache_drop_kept(struct cache *c, struct slice *s);
+void cache_give_up(struct cache *c, struct slice *s);
 
 unsigned cache_threads(void);
 

@@ -5,6 +5,7 @@
  */
 #include "cache/relief.h"
 #include "cache/cache.h"
+#include "cache/held.h"
 #include "cache/memcheck.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
@@ -21,7 +22,7 @@ static struct lock relief_lock; /* taken before any other */
 static size_t free_bytes(void)
 {
 	size_t slices = atomic_load_explicit(&arena_dirty_slices, memory_order_relaxed) +
-			atomic_load_explicit(&cache_unexamined, memory_order_relaxed);
+			atomic_load_explicit(&held_unexamined, memory_order_relaxed);
 
 	return (COUNT_GET(dirty_regions) << REGION_SHIFT) + (slices << SLICE_SHIFT);
 }

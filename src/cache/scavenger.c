@@ -14,7 +14,9 @@
  */
 #include "cache/scavenger.h"
 #include "cache/cache.h"
+#include "cache/held.h"
 #include "cache/memcheck.h"
+#include "cache/remote.h"
 #include "conf/options.h"
 #include "os/lock.h"
 #include "os/os.h"
@@ -56,7 +58,7 @@ static char *stack;
 static size_t dirty_bytes(void)
 {
 	size_t slices = atomic_load_explicit(&arena_dirty_slices, memory_order_relaxed) +
-			atomic_load_explicit(&cache_unexamined, memory_order_relaxed);
+			atomic_load_explicit(&held_unexamined, memory_order_relaxed);
 	size_t bytes = (COUNT_GET(dirty_regions) << REGION_SHIFT) + (slices << SLICE_SHIFT);
 
 	memcheck_define(&bytes, sizeof bytes);
@@ -79,7 +81,7 @@ static size_t decaying_bytes(void)
 /* What may be free, or not: only a look tells. */
 static size_t waiting_bytes(void)
 {
-	return atomic_load_explicit(&cache_waiting, memory_order_relaxed) << SLICE_SHIFT;
+	return atomic_load_explicit(&remote_waiting, memory_order_relaxed) << SLICE_SHIFT;
 }
 
 /* More than this is given back without waiting. */
@@ -96,7 +98,7 @@ static size_t purge_slabs(uint32_t until, bool all)
 		struct arena *a = atomic_load_explicit(&arenas[i], memory_order_acquire);
 
 		if (a)
-			bytes += cache_purge_held(a, until, all);
+			bytes += held_purge(a, until, all);
 	}
 	return bytes;
 }
@@ -108,7 +110,7 @@ static size_t give_back_all(bool later)
 
 	memcheck_silence();
 	huge_rest();
-	cache_attend_waiting();
+	remote_attend_waiting();
 	bytes = purge_slabs(atomic_load_explicit(&heap_tick, memory_order_relaxed), true);
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
@@ -127,7 +129,7 @@ static size_t give_back_old(bool later)
 	size_t bytes;
 
 	memcheck_silence();
-	cache_attend_waiting();
+	remote_attend_waiting();
 	bytes = purge_slabs(now - DEMAND_TICKS, false);
 	for (int i = 0; i < HEAPS_MAX; i++) {
 		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
@@ -234,7 +236,7 @@ static void tick(struct watch *w)
 	huge_pass_tick();
 	bytes += huge_collapse(&rest);
 	if (!OPTION(decay_ms))
-		cache_attend_waiting(); /* what it finds goes at the next look */
+		remote_attend_waiting(); /* what it finds goes at the next look */
 	w->left = decaying_bytes() + waiting_bytes();
 	w->tick_us = os_now_us() + tick_length_us();
 	w->idle = bytes || rest || w->left >= WORTH_BYTES ? 0 : w->idle + 1;

@@ -596,7 +596,7 @@ static void stop_is_asked_for(const struct state *s)
 	if (s->stopping)
 		return;
 	n.stopping = true;
-	explore_chance(&n, "scavenger_stop() is called");
+	explore_chance(&n, "scavenger_pause() is called");
 }
 
 /* ---- Fork -------------------------------------------------------------------------------------------------------- */

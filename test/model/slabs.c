@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One slab, its owner, two threads that free its blocks from outside, and the scavenger: src/cache/cache.c (push and
- * attention, make_full, the owner's events, disown and adopt, purge of held slabs, the look at slabs that wait).
+ * One slab, its owner, two threads that free its blocks from outside, and the scavenger: in src/cache, remote.c
+ * (push and attention, the look at slabs that wait), cache.c (make_full, the owner's events) and held.c
+ * (held_disown, held_adopt, purge).
  *
  * This model is about what is done without a lock, so its steps are single reads and writes of what threads share, and
  * memory is x86's: what a thread writes waits in its store buffer, the oldest first, and others see it later; a locked
@@ -110,7 +111,7 @@ struct state {
 	uint8_t remote;     /* blocks on the remote list */
 	bool listed;        /* in its arena's list */
 	bool cache_locked, arena_locked;
-	bool waiting; /* cache_waiting is not 0 */
+	bool waiting; /* remote_waiting is not 0 */
 	bool slow;    /* the owner's frees take the slow path: the anchor */
 	uint8_t owner, scavenger;
 	struct pusher pusher[PUSHERS];
@@ -605,7 +606,7 @@ static void scavenger_relists(const struct state *s)
 }
 
 /*
- * cache_attend_waiting: an owned slab with remote blocks is ended if it is empty, and else its owner's next free shall
+ * remote_attend_waiting: an owned slab with remote blocks is ended if it is empty, and else its owner's next free shall
  * look. As one may be under way past the point where it would see this, the slab is looked at once more, a tick later.
  */
 static void scavenger_looks(const struct state *s)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of the background thread: src/cache/scavenger.c (scavenger_kick, start_thread, run, scavenger_stop,
+ * The life of the background thread: src/cache/scavenger.c (scavenger_kick, start_thread, run, scavenger_pause,
  * work_by_caller), os_thread_start, and a fork. Two threads of the program free memory and kick; two more ask for the
  * thread's end at once. A step is one read or write of what they share, or a system call.
  *
