@@ -127,6 +127,24 @@ static void forks(void)
 static char path[] = "/proc/self/exe";
 static char word_count[] = "count threads", word_exit[] = "exit";
 
+/* The child frees much, which is its parent's memory, and leaves nothing behind that keeps its parent from doing so. */
+static void vfork_frees(void)
+{
+	pid_t pid;
+
+	CHECK(pmd_option_set("decay_ms", "200") == 0);
+	wait_for_threads(1);
+	pid = vfork();
+	if (pid == 0) {
+		free_much();
+		_exit(0);
+	}
+	CHECK(pid > 0);
+	expect_success(pid, "the child of a vfork");
+	free_much();
+	wait_for_threads(2);
+}
+
 /* The child changes what is its own, and execs a program that is alone. */
 static void vforks(void)
 {
@@ -459,6 +477,7 @@ int main(int argc, char **argv)
 	CASE(counts);
 	CASE(forks);
 	CASE(vforks);
+	CASE(vfork_frees);
 	CASE(execs);
 	CASE(exits);
 	CASE(places);

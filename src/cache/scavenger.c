@@ -42,6 +42,7 @@ static _Atomic bool working;
 static _Atomic unsigned stopping;     /* so many want the thread to end, and none to begin */
 static _Atomic int number;            /* of the thread, as long as it may be there */
 static _Atomic uint32_t owner;        /* the process whose thread it is: a vfork child shares all this */
+static uint32_t home;                 /* the process that may have one: not a vfork child of it */
 static _Atomic bool forbidden;        /* a thread may not be started */
 static _Atomic bool blind;            /* no source of pressure: without decay there is nothing to do */
 static _Atomic bool ticking;          /* a caller does the thread's work */
@@ -362,6 +363,8 @@ static void run(void)
 
 static bool start_thread(void)
 {
+	if (os_process_id() != home) /* it would end with a vfork child, and leave working set */
+		return false;
 	if (!take_working())
 		return true;
 	while (atomic_load_explicit(&alive, memory_order_acquire))
@@ -496,8 +499,14 @@ size_t scavenger_release_all(void)
 	return bytes;
 }
 
+void scavenger_init(void)
+{
+	home = os_process_id();
+}
+
 void scavenger_after_fork(void)
 {
+	home = os_process_id();
 	atomic_store_explicit(&working, false, memory_order_relaxed);
 	atomic_store_explicit(&alive, 0, memory_order_relaxed);
 	atomic_store_explicit(&stopping, 0, memory_order_relaxed);

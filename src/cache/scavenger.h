@@ -8,6 +8,9 @@
 
 #include "heap/huge.h"
 
+/* Before any other function here. */
+void scavenger_init(void);
+
 /*
  * To be called, with no lock held, after something may have become free: starts what has to happen. Cheap when
  * nothing has.

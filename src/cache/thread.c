@@ -228,6 +228,7 @@ static bool init_locked(void)
 
 	options_init();
 	arena_init();
+	scavenger_init();
 	cache_instrumented = memcheck_runs();
 	heap_has_fast_path = !cache_instrumented;
 	if (cache_instrumented)
