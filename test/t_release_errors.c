@@ -300,6 +300,7 @@ static void check_statistics(void)
 	}
 	counted = atomic_load(&release_errors[c->errnos[the_case.error]]);
 	CHECK_SAY(counted || !kept, "%zu regions are kept, no failure is counted", kept);
+	CHECK_SAY(!kept || c->nr != SYS_process_madvise, "%zu regions are kept, madvise was not asked", kept);
 }
 
 /* With a kernel that does its work again, everything can be given back. */

@@ -431,6 +431,8 @@ static void recover(struct heap *h)
 {
 	struct region *r;
 
+	if (release_is_restricted())
+		return;
 	lock_take(&h->lock);
 	r = h->lost.oldest;
 	if (r) {

@@ -50,7 +50,21 @@ static size_t bytes_of(const struct iovec *ranges, size_t n)
 	return bytes;
 }
 
-/* One call for all; a range that is refused is skipped, and the rest is tried again from behind it. */
+static int drop(enum release_backend b, const struct iovec *range)
+{
+	uint64_t start = os_now_us();
+	int error = os_drop(range->iov_base, range->iov_len);
+
+	backend_count(b, start, !error, error ? 0 : range->iov_len);
+	if (error)
+		backend_count_failure(b, error);
+	return error;
+}
+
+/*
+ * One call for all; what is refused by itself, not as one of several, is dropped by madvise, which knows of locked memory and
+ * may be allowed where this is not; and the rest is tried again from behind it.
+ */
 static void by_process_madvise(const struct iovec *ranges, size_t n, int *errors)
 {
 	size_t at = 0, done;
@@ -64,26 +78,12 @@ static void by_process_madvise(const struct iovec *ranges, size_t n, int *errors
 		backend_count(RELEASE_PROCESS_MADVISE, start, done, bytes_of(ranges + at, done));
 		at += done;
 		if (at < n && !done) {
-			/* Refused itself, not as one of several: it may be locked, which os_drop knows about. */
-			errors[at] = error == EINVAL ? os_drop(ranges[at].iov_base, ranges[at].iov_len)
-				     : error         ? error
-						     : EIO;
-			if (errors[at])
-				backend_count_failure(RELEASE_PROCESS_MADVISE, errors[at]);
+			if (error != EINVAL)
+				backend_count_failure(RELEASE_PROCESS_MADVISE, error ? error : EIO);
+			errors[at] = drop(RELEASE_MADVISE, &ranges[at]);
 			at++;
 		}
 	}
-}
-
-static int drop(enum release_backend b, const struct iovec *range)
-{
-	uint64_t start = os_now_us();
-	int error = os_drop(range->iov_base, range->iov_len);
-
-	backend_count(b, start, !error, error ? 0 : range->iov_len);
-	if (error)
-		backend_count_failure(b, error);
-	return error;
 }
 
 static bool is_mapped(void *p)
