@@ -40,10 +40,11 @@ static struct stats_holder *holder(struct walk *w, unsigned class)
 /* Bytes of S on pages that were given back, or not touched since. */
 static size_t idle_bytes(const struct slice *s, unsigned class)
 {
-	size_t pages = (size_t)__builtin_popcount(purged_get(s)), all = (size_t)class_slices(class) << SLICE_SHIFT;
+	size_t all = (size_t)class_slices(class) << SLICE_SHIFT;
+	size_t purged = count_ones(purged_get(s)) * (all / SLAB_PARTS);
 	size_t carved = align_up((size_t)SLICE_GET(s, carved) * class_size(class), PAGE_BYTES);
 
-	return (pages << PAGE_SHIFT) + (SLICE_GET(s, fresh) && carved < all ? all - carved : 0);
+	return purged + (SLICE_GET(s, fresh) && carved < all ? all - carved : 0);
 }
 
 static void count_slab(struct walk *w, struct finding *f, unsigned class, size_t live, size_t free)

@@ -62,6 +62,7 @@ void cache_drop_kept(struct cache *c, struct slice *s)
 		cache_set_current(c, s->class, (struct slice *)&slab_none);
 	else
 		cache_unlist(c, s);
+	c->untold += s->slices;
 	cache_retire(s);
 }
 
@@ -75,6 +76,7 @@ static void keep(struct cache *c, struct slice *s)
 
 	if (slab_get_state(s) == SLAB_PARTIAL && is_alone(s)) {
 		cache_unlist(c, s);
+		c->untold += s->slices;
 		cache_retire(s);
 		return;
 	}
@@ -94,6 +96,7 @@ void cache_give_up(struct cache *c, struct slice *s)
 	if (!s || slab_cache(s) != c || slab_get_state(s) != SLAB_PARTIAL || slab_live(s) > sparse_mark(s))
 		return;
 	cache_unlist(c, s);
+	c->untold += s->slices;
 	held_disown(s);
 }
 
@@ -129,6 +132,13 @@ static void handle_event(struct cache *c, struct slice *s)
 	}
 }
 
+/* With no lock held. */
+static NOINLINE void tell(struct cache *c)
+{
+	c->untold = 0;
+	scavenger_kick();
+}
+
 /* Between the count and the lock, another thread's free of the last block may have ended the slab. */
 void cache_event(struct slice *s)
 {
@@ -138,13 +148,13 @@ void cache_event(struct slice *s)
 	if (LIKELY(slab_cache(s) == c))
 		handle_event(c, s);
 	lock_drop(&c->lock);
-	if (UNLIKELY(slab_get_state(s) == SLAB_NONE))
-		scavenger_kick();
+	if (UNLIKELY(c->untold >= UNTOLD))
+		tell(c);
 }
 
-static bool on_purged_page(const struct slice *s, const void *p)
+static bool is_purged(const struct slice *s, const void *p)
 {
-	return purged_get(s) >> (((uintptr_t)p - (uintptr_t)s->base) >> PAGE_SHIFT) & 1;
+	return purged_get(s) >> (((uintptr_t)p - (uintptr_t)s->base) >> slice_sixteenth_shift(s)) & 1;
 }
 
 static void free_owned(struct cache *c, struct slice *s, struct block *b)
@@ -180,12 +190,12 @@ bool cache_is_free(struct slice *s, const void *p)
 
 void cache_free_slow(struct slice *s, void *p)
 {
-	if (s->slices == 1 && UNLIKELY(on_purged_page(s, p)))
+	if (UNLIKELY(is_purged(s, p)))
 		misuse("double free: free", p);
 	if (cache_slow_self && slab_cache(s) == cache_slow_self) {
 		free_owned(cache_slow_self, s, p);
-		if (slab_get_state(s) == SLAB_NONE)
-			scavenger_kick();
+		if (cache_slow_self->untold >= UNTOLD)
+			tell(cache_slow_self);
 	} else {
 		remote_free(s, p);
 	}
@@ -196,12 +206,14 @@ void cache_free_slow(struct slice *s, void *p)
  * ---------------------------------------------------------------------------------------------------
  */
 
-/* The current slab has no block left. Other threads may have freed some since it was looked at: see remote.c. */
+/*
+ * The slab that was allocated from has no block left. Other threads may have freed some since it was looked at: see
+ * remote.c. The caller makes another one current.
+ */
 static void make_full(struct cache *c, struct slice *s)
 {
 	unsigned remote;
 
-	cache_set_current(c, s->class, (struct slice *)&slab_none);
 	/* The event comes when so many blocks were freed that allocating from it is worth while again. */
 	slab_set_mark(s, slab_live(s), slab_live(s) > s->notify_at ? slab_live(s) - s->notify_at : 0);
 	slab_set_state(s, SLAB_FULL);
@@ -253,7 +265,6 @@ static void set_aside(struct cache *c, struct slice *s)
 		make_full(c, s);
 		return;
 	}
-	cache_set_current(c, s->class, (struct slice *)&slab_none);
 	s->next = c->limited;
 	c->limited = s;
 }
@@ -284,6 +295,7 @@ static struct slice *usable_slab(struct cache *c, unsigned class, bool zero)
 			return s;
 		set_aside(c, s);
 	}
+	cache_set_current(c, class, (struct slice *)&slab_none);
 	return NULL;
 }
 

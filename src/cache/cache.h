@@ -15,6 +15,7 @@
 enum {
 	KEPT = 8,    /* empty current slabs that a thread keeps for reuse */
 	SPARSE = 32, /* slabs that have become sparse, but may be about to empty: not given up yet */
+	UNTOLD = 8,  /* slices that a thread gives to its arena before it tells the scavenger */
 };
 
 struct cache {
@@ -26,6 +27,7 @@ struct cache {
 	struct slice *full;
 	struct slice *kept[KEPT], *sparse[SPARSE]; /* rings; entries may be out of date and are checked when used */
 	unsigned kept_at, sparse_at;
+	unsigned untold;       /* slices that its thread has given to the arena without a word to the scavenger */
 	struct growth growth;  /* of what its thread is asking for */
 	struct slice *limited; /* slabs that wait for that to end, linked by next */
 	uintptr_t id;          /* cache_id of its thread; constant, unlike any other cache's */

@@ -153,7 +153,9 @@ static size_t purge_slabs(struct arena *a, struct slice **slabs, size_t n, const
 	for (size_t i = 0; i < n; i++) {
 		struct slice *s = slabs[i];
 
-		for (; at < n_ranges && (size_t)((char *)ranges[at].iov_base - s->base) < SLICE_BYTES; at++)
+		for (; at < n_ranges && (size_t)((char *)ranges[at].iov_base - s->base) < (size_t)s->slices
+												  << SLICE_SHIFT;
+		     at++)
 			slab_end_purge(s, &ranges[at], !(refused >> at & 1));
 		s->held_tick = EXAMINED;
 		lock_take(&a->lock);
@@ -207,8 +209,6 @@ size_t held_purge(struct arena *a, uint32_t until, bool all)
 	size_t bytes = 0;
 
 	for (unsigned class = 0; class < CLASSES; class += 1) {
-		if (class_slices(class) != 1)
-			continue;
 		if (__atomic_load_n(&a->held[class], __ATOMIC_RELAXED))
 			bytes += purge_class(a, &a->held[class], until, all);
 		if (__atomic_load_n(&a->sparse[class], __ATOMIC_RELAXED))

@@ -55,27 +55,44 @@ static void chain(struct slice *s, size_t from, size_t to)
 	*(struct block *)last = (struct block){NULL, key};
 }
 
-/* Blocks that start in page number PAGE: from the first to one before *end. */
-static size_t blocks_of_page(const struct slice *s, size_t page, size_t *end)
+/* Blocks that start in sixteenth number PART: from the first to one before *end. */
+static size_t blocks_of_part(const struct slice *s, size_t part, size_t *end)
 {
-	*end = min_size((((page + 1) << PAGE_SHIFT) + s->block_size - 1) / s->block_size, s->carved);
-	return min_size(((page << PAGE_SHIFT) + s->block_size - 1) / s->block_size, *end);
+	unsigned shift = slice_sixteenth_shift(s);
+
+	*end = min_size((((part + 1) << shift) + s->block_size - 1) / s->block_size, s->carved);
+	return min_size(((part << shift) + s->block_size - 1) / s->block_size, *end);
+}
+
+/* How many purged sixteenths come back together: one from PART on, and those after it in which no block starts. */
+static unsigned parts_together(const struct slice *s, unsigned part)
+{
+	unsigned n = 1;
+	size_t from, to;
+
+	for (; s->purged >> (part + n) & 1; n++) {
+		from = blocks_of_part(s, part + n, &to);
+		if (from < to)
+			break;
+	}
+	return n;
 }
 
 static NOINLINE bool carve_purged(struct slice *s, struct growth *g)
 {
 	while (s->purged) {
-		size_t page = (size_t)__builtin_ctz(s->purged), from, to;
+		unsigned part = (unsigned)__builtin_ctz(s->purged), n = parts_together(s, part);
+		size_t from, to;
 		bool ok;
 
 		limit_open();
-		ok = limit_charge(g, 1);
+		ok = limit_charge(g, (size_t)n * s->slices);
 		if (ok)
-			purged_set(s, (uint16_t)(s->purged & (s->purged - 1)));
+			purged_set(s, (uint16_t)(s->purged & ~(((1u << n) - 1) << part)));
 		limit_close();
 		if (!ok)
 			return false;
-		from = blocks_of_page(s, page, &to);
+		from = blocks_of_part(s, part, &to);
 		if (from < to) {
 			chain(s, from, to);
 			return true;
@@ -172,23 +189,24 @@ static bool test(const uint64_t *bits, size_t i)
 	return bits[i / 64] >> i % 64 & 1;
 }
 
-/* Pages on which every carved block is free, or purged before, or nothing was carved. */
-static uint16_t idle_pages(const struct slice *s, const uint64_t *free)
+/* Sixteenths in which every carved block is free, or purged before, or nothing was carved. */
+static uint16_t idle_parts(const struct slice *s, const uint64_t *free)
 {
+	unsigned shift = slice_sixteenth_shift(s);
 	uint32_t busy = 0;
 
 	for (size_t i = 0; i < s->carved; i++) {
 		size_t start = i * s->block_size, end = start + s->block_size - 1;
 
-		if (test(free, i) || (s->purged >> (start >> PAGE_SHIFT) & 1))
+		if (test(free, i) || (s->purged >> (start >> shift) & 1))
 			continue;
-		for (size_t page = start >> PAGE_SHIFT; page <= end >> PAGE_SHIFT; page++)
-			busy |= 1u << page;
+		for (size_t part = start >> shift; part <= end >> shift; part++)
+			busy |= 1u << part;
 	}
 	return (uint16_t)~busy;
 }
 
-/* Keeps only those blocks on the free list that do not start on a page in GONE. */
+/* Keeps only those blocks on the free list that do not start in GONE. */
 static void filter(struct slice *s, uint16_t gone)
 {
 	struct block *b = s->free, **tail = (struct block **)&s->free;
@@ -196,7 +214,7 @@ static void filter(struct slice *s, uint16_t gone)
 	while (b) {
 		struct block *next = b->next;
 
-		if (!(gone >> ((uintptr_t)((char *)b - s->base) >> PAGE_SHIFT) & 1)) {
+		if (!(gone >> ((uintptr_t)((char *)b - s->base) >> slice_sixteenth_shift(s)) & 1)) {
 			*tail = b;
 			tail = &b->next;
 		}
@@ -208,34 +226,34 @@ static void filter(struct slice *s, uint16_t gone)
 size_t slab_purge(struct slice *s, struct iovec *ranges)
 {
 	uint64_t free[SLICE_BYTES / MIN_ALIGN / 64] = {0};
+	unsigned shift = slice_sixteenth_shift(s);
 	uint16_t gone;
 	size_t n = 0;
 
-	if (s->slices != 1)
-		return 0;
 	for (struct block *b = s->free; b; b = b->next)
 		free[index_of(s, b) / 64] |= (uint64_t)1 << index_of(s, b) % 64;
-	gone = idle_pages(s, free) & (uint16_t)~s->purged;
-	/* Pages above the last carved block hold nothing, but may be dirty from an earlier use of the slice. */
+	gone = idle_parts(s, free) & (uint16_t)~s->purged;
+	/* What is above the last carved block holds nothing, but may be dirty from an earlier use of the slices. */
 	if (s->fresh)
-		gone &= (uint16_t)((1u << (align_up((size_t)s->carved * s->block_size, PAGE_BYTES) >> PAGE_SHIFT)) - 1);
+		gone &= (uint16_t)((1u << (align_up((size_t)s->carved * s->block_size, (size_t)1 << shift) >> shift)) -
+				   1);
 	memcheck_define(&gone, sizeof gone);
 	filter(s, gone);
 	purged_set(s, s->purged | gone);
 	for (uint32_t left = gone; left;) {
 		unsigned at = (unsigned)__builtin_ctz(left), run = (unsigned)__builtin_ctz(~(left >> at));
 
-		ranges[n++] = (struct iovec){s->base + ((size_t)at << PAGE_SHIFT), (size_t)run << PAGE_SHIFT};
+		ranges[n++] = (struct iovec){s->base + ((size_t)at << shift), (size_t)run << shift};
 		left &= ~(((1u << run) - 1) << at);
 	}
 	return n;
 }
 
-/* Puts the carved blocks that start on PAGES back on the free list. */
-static void unfilter(struct slice *s, uint32_t pages)
+/* Puts the carved blocks that start in PARTS back on the free list. */
+static void unfilter(struct slice *s, uint32_t parts)
 {
-	for (; pages; pages &= pages - 1) {
-		size_t to, i = blocks_of_page(s, (size_t)__builtin_ctz(pages), &to);
+	for (; parts; parts &= parts - 1) {
+		size_t to, i = blocks_of_part(s, (size_t)__builtin_ctz(parts), &to);
 
 		for (; i < to; i++) {
 			struct block *b = block_at(s, i);
@@ -249,13 +267,14 @@ static void unfilter(struct slice *s, uint32_t pages)
 
 void slab_end_purge(struct slice *s, const struct iovec *range, bool dropped)
 {
-	size_t first = (size_t)((char *)range->iov_base - s->base) >> PAGE_SHIFT, count = range->iov_len >> PAGE_SHIFT;
-	uint32_t pages = ((1u << count) - 1) << first;
+	unsigned shift = slice_sixteenth_shift(s);
+	size_t first = (size_t)((char *)range->iov_base - s->base) >> shift, count = range->iov_len >> shift;
+	uint32_t parts = ((1u << count) - 1) << first;
 
 	if (dropped) {
-		limit_sub(count);
+		limit_sub(range->iov_len >> PAGE_SHIFT);
 		return;
 	}
-	purged_set(s, (uint16_t)(s->purged & ~pages));
-	unfilter(s, pages);
+	purged_set(s, (uint16_t)(s->purged & ~parts));
+	unfilter(s, parts);
 }

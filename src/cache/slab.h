@@ -118,15 +118,15 @@ static inline int32_t slab_live(const struct slice *s)
 	return count_get(s) + mark_get(s);
 }
 
-/* Of a live block's page the bit is 0 and stays so; the others change under the lock. */
+/* Of the sixteenth in which a live block starts the bit is 0 and stays so; the others change under the lock. */
 static inline uint16_t purged_get(const struct slice *s)
 {
 	return __atomic_load_n(&s->purged, __ATOMIC_RELAXED);
 }
 
-static inline void purged_set(struct slice *s, uint16_t pages)
+static inline void purged_set(struct slice *s, uint16_t parts)
 {
-	__atomic_store_n(&s->purged, pages, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->purged, parts, __ATOMIC_RELAXED);
 }
 
 /* Sets the mark; count + mark == live stays true. */
@@ -156,7 +156,7 @@ void slab_init(struct slice *s, unsigned class, bool fresh);
 
 /*
  * Carves more blocks onto the empty free list: to the end of the page, or more where pages are dirty anyway; blocks
- * of purged pages first. False when every block is carved, or a limit was met: then G says so.
+ * of purged parts first. False when every block is carved, or a limit was met: then G says so.
  */
 bool slab_carve(struct slice *s, struct growth *g);
 
@@ -178,10 +178,10 @@ void *slab_block_of(const struct slice *s, const void *p);
  */
 bool slab_is_free(const struct slice *s, const void *p);
 
-enum { SLAB_RUNS_MAX = PAGES_PER_SLICE / 2 };
+enum { SLAB_PARTS = 16, SLAB_RUNS_MAX = SLAB_PARTS / 2 };
 
 /*
- * Takes the blocks on pages without a live block off the free list, and stores those pages as ranges (at most
+ * Takes the blocks in sixteenths without a live block off the free list, and stores those as ranges (at most
  * SLAB_RUNS_MAX) for the caller to give back. Nobody else may use the slab until that is done, but for pushing on its
  * remote list. Returns the number of ranges.
  */

@@ -325,7 +325,7 @@ void arena_put(struct slice *s)
 	lock_take(&a->lock);
 	/* A slice that is touched counts whole: what was purged of the slab is in it again. */
 	if (s->kind == SLICE_SLAB && s->purged)
-		limit_add(count_ones(s->purged));
+		limit_add(slice_purged_pages(s));
 	slice_set_kind(s, SLICE_FREE);
 	s->bound = 0;
 	for (size_t i = 0; !a->retired && i * SLICES_PER_REGION < first + count; i++)

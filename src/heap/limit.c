@@ -70,7 +70,7 @@ static size_t count_region(struct region *r)
 
 	for (int i = 0; r->state == REGION_ACTIVE && i < SLICES_PER_REGION; i++)
 		if (r->slices[i].kind == SLICE_SLAB)
-			pages -= count_ones(r->slices[i].purged);
+			pages -= slice_purged_pages(&r->slices[i]);
 	return pages;
 }
 

@@ -67,7 +67,7 @@ struct slice {
 		__attribute__((aligned(CACHE_LINE))); /* address of the first block << 16 | their number */
 	uint32_t held_tick;                           /* when its arena got it, or last purged it */
 	uint16_t notify_at;                           /* so many remote frees make a full slab worth looking at */
-	uint16_t purged; /* bit per page: given back, the blocks that start there are on no list */
+	uint16_t purged; /* bit per sixteenth of a slab: given back, the blocks that start there are on no list */
 	struct cache *_Atomic cache;
 	struct slice *next, *prev;
 	char *base;
@@ -82,6 +82,17 @@ struct slice {
 static inline enum slice_kind slice_kind(const struct slice *s)
 {
 	return (enum slice_kind)__atomic_load_n(&s->kind, __ATOMIC_ACQUIRE);
+}
+
+/* A sixteenth of a slab is a page for each of its slices, of which there are 1, 2 or 4. */
+static inline unsigned slice_sixteenth_shift(const struct slice *s)
+{
+	return PAGE_SHIFT + (unsigned)__builtin_ctz(s->slices);
+}
+
+static inline size_t slice_purged_pages(const struct slice *s)
+{
+	return (size_t)count_ones(s->purged) * s->slices;
 }
 
 /* Stored last: who reads the kind may read what goes with it. */
