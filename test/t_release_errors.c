@@ -102,6 +102,7 @@ static const struct call table[] = {
 	  ENOTDIR, ENXIO,  EOPNOTSUPP, EOVERFLOW, EPERM,        EROFS,  ETXTBSY},
 	 FOR_EVER,
 	 0},
+	{"pread", FILES, SYS_pread64, {EIO, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EISDIR, ENXIO}, ONCE, 0},
 	{"read", FILES, SYS_read, {EIO, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EISDIR, ENODEV}, ONCE, 0},
 	{"write",
 	 FILES,

@@ -180,6 +180,7 @@ static void make_lazy(void)
 struct watch {
 	uint64_t tick_us, lazy_us, check_us, identity_us; /* when what is due next */
 	bool swap;
+	struct os_rights rights;
 	bool stranger;    /* the process has other rights by now */
 	int idle, futile; /* ticks */
 	size_t left;      /* bytes that were there to give back at the last look that said whether there is work */
@@ -201,23 +202,28 @@ static bool swap_matters(void)
 
 static void begin_watch(struct watch *w)
 {
+	bool alone;
+
 	*w = (struct watch){.tick_us = os_now_us() + tick_length_us()};
 	os_thread_name("pmdalloc");
 	os_thread_leave_directory();
 	release_prepare();
-	pressure_open(&pressure, os_forget_descriptors() && OPTION(pressure));
+	alone = os_forget_descriptors();
+	pressure_open(&pressure, alone && OPTION(pressure));
+	os_rights_open(&w->rights, alone);
 	w->swap = swap_matters();
 	w->lazy_us = os_now_us() + LAZY_MS * 1000;
 	atomic_store_explicit(&blind, !w->swap && !pressure_has_source(&pressure), memory_order_relaxed);
 }
 
 /* False: the thread must end, see release_close(). */
-static bool end_watch(void)
+static bool end_watch(struct watch *w)
 {
 	bool answered = release_close();
 
 	huge_rest();
 	pressure_close(&pressure);
+	os_rights_close(&w->rights);
 	return answered;
 }
 
@@ -259,7 +265,7 @@ static void check_identity(struct watch *w, uint64_t now)
 	if (now < w->identity_us)
 		return;
 	w->identity_us = now + IDENTITY_MS * 1000;
-	w->stranger = !os_thread_is_like_process();
+	w->stranger = !os_rights_same(&w->rights);
 	if (w->stranger && OPTION(decay_ms) >= 0)
 		give_back_all(false);
 }
@@ -344,7 +350,7 @@ static size_t work(void)
 		if (!shall_stop())
 			look(&w, what);
 	}
-	answered = end_watch();
+	answered = end_watch(&w);
 	if (w.futile >= FUTILE_TICKS)
 		atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
 	return answered && !w.stranger ? w.left : SIZE_MAX;

@@ -194,14 +194,34 @@ static const char *find_line(const char *text, const char *key)
 	return text;
 }
 
-bool os_thread_is_like_process(void)
+static const char *const status_paths[] = {"/proc/self/status", "/proc/thread-self/status"};
+
+void os_rights_open(struct os_rights *r, bool keep)
+{
+	r->process = keep ? os_open_file(status_paths[0]) : -1;
+	r->thread = keep ? os_open_file(status_paths[1]) : -1;
+}
+
+void os_rights_close(struct os_rights *r)
+{
+	os_close_file(&r->process);
+	os_close_file(&r->thread);
+}
+
+static void read_status(int fd, const char *path, char *buf, size_t len)
+{
+	if (!os_read_open_file(fd, buf, len))
+		os_read_file(path, buf, len);
+}
+
+bool os_rights_same(const struct os_rights *r)
 {
 	static const char *const keys[] = {"Uid:", "Gid:", "Groups:", "CapPrm:", "CapEff:", "CapBnd:"};
 	char process[4096], thread[4096];
 	bool same = true;
 
-	os_read_file("/proc/self/status", process, sizeof process);
-	os_read_file("/proc/thread-self/status", thread, sizeof thread);
+	read_status(r->process, status_paths[0], process, sizeof process);
+	read_status(r->thread, status_paths[1], thread, sizeof thread);
 	for (size_t i = 0; same && i < sizeof keys / sizeof keys[0]; i++) {
 		const char *a = find_line(process, keys[i]), *b = find_line(thread, keys[i]);
 
@@ -260,9 +280,31 @@ size_t os_page_table_bytes(void)
 	return at < n && text_parse_number(buf + at, len, &kb) ? (size_t)kb << 10 : 0;
 }
 
-size_t os_read_file(const char *path, char *buf, size_t len)
+int os_open_file(const char *path)
 {
 	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+
+	return fd < 0 ? -1 : (int)fd;
+}
+
+void os_close_file(int *fd)
+{
+	if (*fd >= 0)
+		call(SYS_close, *fd, 0, 0, 0, 0);
+	*fd = -1;
+}
+
+size_t os_read_open_file(int fd, char *buf, size_t len)
+{
+	long n = fd < 0 ? 0 : os_syscall(SYS_pread64, fd, (long)buf, (long)len - 1, 0, 0, 0);
+
+	buf[n > 0 ? n : 0] = 0;
+	return n > 0 ? (size_t)n : 0;
+}
+
+size_t os_read_file(const char *path, char *buf, size_t len)
+{
+	int fd = os_open_file(path);
 	size_t have = 0;
 
 	while (fd >= 0 && have + 1 < len) {
@@ -274,8 +316,7 @@ size_t os_read_file(const char *path, char *buf, size_t len)
 			break;
 		have += (size_t)n;
 	}
-	if (fd >= 0)
-		call(SYS_close, fd, 0, 0, 0, 0);
+	os_close_file(&fd);
 	buf[have] = 0;
 	return have;
 }

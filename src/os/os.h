@@ -76,6 +76,11 @@ size_t os_page_table_bytes(void);
 /* Reads at most LEN - 1 bytes of the file PATH, terminates them; returns their number, 0 on any failure. */
 size_t os_read_file(const char *path, char *buf, size_t len);
 
+/* The same in parts, for a file of less than a page that is read again and again: from its start each time. FD is -1 where it could not be opened. */
+int os_open_file(const char *path);
+size_t os_read_open_file(int fd, char *buf, size_t len);
+void os_close_file(int *fd);
+
 /* 64 random bits; not for cryptography when the kernel has none yet. */
 uint64_t os_random(void);
 
@@ -107,8 +112,17 @@ bool os_thread_exists(int number);
  */
 void os_thread_leave_directory(void);
 
+/* Where the kernel tells the rights of the process's first thread, and of the calling one. */
+struct os_rights {
+	int process, thread; /* descriptors; -1: opened anew at each look */
+};
+
+/* KEEP: the calling thread has a descriptor table of its own. */
+void os_rights_open(struct os_rights *r, bool keep);
+void os_rights_close(struct os_rights *r);
+
 /* Whether the calling thread has the same user, groups and capabilities as its process's first one. */
-bool os_thread_is_like_process(void);
+bool os_rights_same(const struct os_rights *r);
 
 /*
  * Gives the calling thread a descriptor table of its own, an empty one: what it opens the program cannot see, and it

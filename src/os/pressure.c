@@ -93,6 +93,15 @@ static bool exists(const char *path)
 	return !os_syscall(SYS_faccessat, AT_FDCWD, (long)path, 0, 0, 0, 0);
 }
 
+static int open_root_file(const char *path)
+{
+	char full[PRESSURE_PATH];
+	struct text t;
+
+	put_path(&t, full, sizeof full, path);
+	return open_file(full, O_RDONLY);
+}
+
 static size_t read_root_file(const char *path, char *buf, size_t len)
 {
 	char full[PRESSURE_PATH];
@@ -355,6 +364,7 @@ void pressure_close(struct pressure *p)
 	close_file(&p->group);
 	close_file(&p->machine);
 	close_file(&p->events);
+	close_file(&p->stalls);
 }
 
 void pressure_after_fork(struct pressure *p)
@@ -400,7 +410,9 @@ static bool stalled_without_trigger(struct pressure *p)
 
 	if (p->group < 0 && p->own_group && read_group_file(p, p->dir_len, "memory.pressure", buf, sizeof buf))
 		is_short = stalled(&p->group_stall, buf);
-	if (p->machine < 0 && read_root_file("/proc/pressure/memory", buf, sizeof buf))
+	if (p->machine < 0 && p->stalls < 0)
+		p->stalls = open_root_file("/proc/pressure/memory");
+	if (p->machine < 0 && os_read_open_file(p->stalls, buf, sizeof buf))
 		is_short |= stalled(&p->machine_stall, buf) && machine_is_short();
 	p->sample_at_ms = now_ms() + SAMPLE_MS;
 	return is_short;
@@ -468,7 +480,7 @@ bool pressure_swap_present(const struct pressure *p)
 
 void pressure_open(struct pressure *p, bool listen)
 {
-	p->group = p->machine = p->events = p->wake = -1;
+	p->group = p->machine = p->events = p->stalls = p->wake = -1;
 	p->dir_len = p->root_len = p->limit_len = 0;
 	p->group_stall = p->machine_stall = (struct pressure_stall){0};
 	p->events_from_ms = p->triggers_at_ms = 0;

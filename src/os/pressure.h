@@ -30,6 +30,7 @@ struct pressure {
 	int group;   /* trigger on this process's cgroup */
 	int machine; /* trigger on the machine */
 	int events;  /* memory.events */
+	int stalls;  /* the machine's, where there is no trigger */
 	int wake;    /* signalfd; -1: woken through the futex WOKEN */
 	bool listening;
 	bool own_group; /* this process's cgroup is not the machine's root */
