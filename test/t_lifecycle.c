@@ -127,6 +127,63 @@ static void forks(void)
 static char path[] = "/proc/self/exe";
 static char word_count[] = "count threads", word_exit[] = "exit";
 
+static _Atomic bool finished;
+
+static void *wake_up(void *unused)
+{
+	while (!atomic_load(&finished))
+		free_much();
+	return unused;
+}
+
+/* The background thread's number; 0: it is not there. */
+static int number_of_thread(void)
+{
+	char text[64];
+	int number = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	CHECK(tasks);
+	for (const struct dirent *entry; (entry = readdir(tasks));) {
+		snprintf(text, sizeof text, "/proc/self/task/%.20s/comm", entry->d_name);
+		int fd = open(text, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+		if (fd >= 0)
+			close(fd);
+		text[n > 0 ? n : 0] = 0;
+		if (!strcmp(text, "pmdalloc\n"))
+			number = atoi(entry->d_name);
+	}
+	closedir(tasks);
+	return number;
+}
+
+/* The parent's other threads go on meanwhile, and wake the background thread, which must not take it for its own end. */
+static void vforks_beside(void)
+{
+	pthread_t thread;
+	int number;
+
+	begin_thread();
+	CHECK(pmd_option_set("dirty_max", "0") == 0);
+	CHECK(pthread_create(&thread, NULL, wake_up, NULL) == 0);
+	while (!(number = number_of_thread()))
+		proc_sleep_ms(1);
+	for (size_t i = 0; i < 100; i++) {
+		pid_t pid = vfork();
+		if (pid == 0) {
+			for (int k = 0; k < 20; k++)
+				if (setgid(getgid()))
+					_exit(3);
+			_exit(0);
+		}
+		CHECK(pid > 0);
+		expect_success(pid, "the child of a vfork");
+	}
+	CHECK_SAY(number_of_thread() == number, "%s: thread %d, then %d", conf, number, number_of_thread());
+	atomic_store(&finished, true);
+	CHECK(pthread_join(thread, NULL) == 0);
+}
+
 /* The child frees much, which is its parent's memory, and leaves nothing behind that keeps its parent from doing so. */
 static void vfork_frees(void)
 {
@@ -478,6 +535,7 @@ int main(int argc, char **argv)
 	CASE(forks);
 	CASE(vforks);
 	CASE(vfork_frees);
+	CASE(vforks_beside);
 	CASE(execs);
 	CASE(exits);
 	CASE(places);

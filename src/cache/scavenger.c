@@ -41,8 +41,7 @@ static _Atomic uint32_t alive;
 static _Atomic bool working;
 static _Atomic unsigned stopping;     /* so many want the thread to end, and none to begin */
 static _Atomic int number;            /* of the thread, as long as it may be there */
-static _Atomic uint32_t owner;        /* the process whose thread it is: a vfork child shares all this */
-static uint32_t home;                 /* the process that may have one: not a vfork child of it */
+static uint32_t home;                 /* the process that may have one: a vfork child shares all this, and is not it */
 static _Atomic bool forbidden;        /* a thread may not be started */
 static _Atomic bool blind;            /* no source of pressure: without decay there is nothing to do */
 static _Atomic bool ticking;          /* a caller does the thread's work */
@@ -367,15 +366,19 @@ static void run(void)
 	} while (work_has_come(left));
 }
 
+static bool is_home(void)
+{
+	return os_process_id() == home;
+}
+
 static bool start_thread(void)
 {
-	if (os_process_id() != home) /* it would end with a vfork child, and leave working set */
+	if (!is_home()) /* it would end with a vfork child, and leave working set */
 		return false;
 	if (!take_working())
 		return true;
 	while (atomic_load_explicit(&alive, memory_order_acquire))
 		os_wait(&alive, 1, 1); /* an earlier one is on its way out */
-	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
 	if (!stack)
 		stack = meta_alloc(STACK_BYTES);
 	if (stack && !shall_stop() && !os_thread_start(run, stack, STACK_BYTES, &alive))
@@ -466,10 +469,10 @@ bool scavenger_pause(void)
 {
 	bool was_there = false;
 
+	if (!is_home()) /* the thread would not be back before the vfork child has ended */
+		return false;
 	atomic_fetch_add(&stopping, 1);
 	for (int i = 0; atomic_load(&working) || atomic_load_explicit(&alive, memory_order_acquire); i++) {
-		if (atomic_load_explicit(&owner, memory_order_relaxed) != os_process_id())
-			return false;
 		was_there = true;
 		pressure_wake(&pressure);
 		wait_a_moment(i, 1);
@@ -480,6 +483,8 @@ bool scavenger_pause(void)
 
 void scavenger_resume(bool was_there)
 {
+	if (!is_home())
+		return;
 	atomic_fetch_sub(&stopping, 1);
 	if (was_there)
 		scavenger_kick();

@@ -36,7 +36,7 @@ void scavenger_options_changed(void);
 /*
  * Ends the thread and returns when it is gone, and whether there was one; none begins until scavenger_resume is given
  * that answer. Around what the process must do alone, or what every thread must do: meanwhile whoever frees does the
- * thread's work. In a vfork child, where the thread is the parent's, nothing is waited for.
+ * thread's work. In a vfork child, where the thread is the parent's, neither does anything.
  */
 bool scavenger_pause(void);
 void scavenger_resume(bool was_there);
