@@ -46,7 +46,8 @@ static _Atomic bool forbidden;        /* a thread may not be started */
 static _Atomic bool blind;            /* no source of pressure: without decay there is nothing to do */
 static _Atomic bool ticking;          /* a caller does the thread's work */
 static _Atomic uint64_t next_tick_us; /* without a thread: when the next tick is due */
-static _Atomic uint64_t retry_us;     /* no thread is started before */
+static _Atomic uint64_t retry_us;     /* no thread is started before, ... */
+static _Atomic size_t retry_bytes;    /* ... but for so much to give back */
 static struct pressure pressure;      /* what the thread listens to */
 static char *stack;
 
@@ -309,7 +310,16 @@ static bool thread_allowed(void)
 	uint64_t retry = atomic_load_explicit(&retry_us, memory_order_relaxed);
 
 	return OPTION(background) == BACKGROUND_ON && !cache_instrumented && !shall_stop() &&
-	       !atomic_load_explicit(&forbidden, memory_order_relaxed) && (!retry || os_now_us() >= retry);
+	       !atomic_load_explicit(&forbidden, memory_order_relaxed) &&
+	       (!retry || os_now_us() >= retry ||
+		decaying_bytes() + waiting_bytes() >= atomic_load_explicit(&retry_bytes, memory_order_relaxed));
+}
+
+/* What is freed beyond BYTES before the time is over calls a thread all the same: nobody may free anything after it. */
+static void retry_later(size_t bytes)
+{
+	atomic_store_explicit(&retry_bytes, bytes, memory_order_relaxed);
+	atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
 }
 
 /* Whether there is something for a thread to do. */
@@ -351,7 +361,7 @@ static size_t work(void)
 	}
 	answered = end_watch(&w);
 	if (w.futile >= FUTILE_TICKS)
-		atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
+		retry_later(w.left + WORTH_BYTES);
 	return answered && !w.stranger ? w.left : SIZE_MAX;
 }
 
@@ -384,7 +394,7 @@ static bool start_thread(void)
 	if (stack && !shall_stop() && !os_thread_start(run, stack, STACK_BYTES, &alive))
 		return true;
 	if (!shall_stop())
-		atomic_store_explicit(&retry_us, os_now_us() + RETRY_MS * 1000, memory_order_relaxed);
+		retry_later(SIZE_MAX);
 	atomic_store_explicit(&working, false, memory_order_seq_cst);
 	return false;
 }
