@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "cache/scavenger.h"
+#include "exit/handoff.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -66,8 +67,12 @@ static long forward(long number, const long *a)
 	bool alone = concerns_threads(number, a), ended = false;
 	long result;
 
-	if (enters_sandbox(number, a))
+	if (enters_sandbox(number, a)) {
 		scavenger_forbid_thread();
+		handoff_forbid();
+	}
+	if (number == SYS_exit_group)
+		handoff_begin();
 	if (alone)
 		ended = scavenger_pause();
 	result = os_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);

@@ -4,7 +4,7 @@
 # What `make bench-release` runs: programs of one file each beside the tools that they share.
 RELEASE_MEASURES = bench/scatter bench/latency bench/server bench/churn bench/swing bench/release_who
 
-noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle $(RELEASE_MEASURES)
+noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle bench/exit $(RELEASE_MEASURES)
 EXTRA_DIST += bench/allocators.py bench/compare.py bench/instructions.py bench/footprint.py bench/release.py \
 	bench/variants.py
 
@@ -30,6 +30,8 @@ bench_swing_SOURCES = $(MEASURE) bench/swing.c
 bench_swing_CFLAGS = $(AM_CFLAGS) -fno-builtin
 bench_release_who_SOURCES = $(MEASURE) bench/release_who.c
 bench_release_who_CFLAGS = $(AM_CFLAGS) -fno-builtin
+bench_exit_SOURCES = $(MEASURE) bench/exit.c
+bench_exit_CFLAGS = $(AM_CFLAGS) -fno-builtin
 
 # BENCH_FLAGS goes to the runner: make bench BENCH_FLAGS='--rounds 3 --json out.json'
 BENCH_FLAGS =

@@ -6,7 +6,7 @@ srcdir=${srcdir:-$(dirname "$0")/..}
 cd "$srcdir/src"
 
 # From the bottom to the top.
-layers='base os conf release heap cache api'
+layers='base os conf release heap cache exit api'
 
 for folder in */; do
 	case " $layers " in

@@ -18,6 +18,7 @@ COMPILED_TESTS = \
 	test/t_compat \
 	test/t_cxx \
 	test/t_dlopen \
+	test/t_exit_matrix \
 	test/t_fork_kinds \
 	test/t_fortify \
 	test/t_heaps \
@@ -47,7 +48,7 @@ COMPILED_TESTS = \
 
 # No static program with a sanitizer: its run-time library is shared.
 if !SANITIZED
-COMPILED_TESTS += test/t_lifecycle_static test/t_static_archive test/t_static_cxx test/t_static_object
+COMPILED_TESTS += test/t_exit_matrix_static test/t_lifecycle_static test/t_static_archive test/t_static_cxx test/t_static_object
 STATIC_UNLESS_SANITIZED = -all-static
 endif
 
@@ -57,7 +58,7 @@ INJECTED_TESTS = \
 	test/t_release_errors \
 	test/t_release_race
 check_LIBRARIES = libpmdinject.a
-libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES)
+libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES) src/exit/at_exit.c
 libpmdinject_a_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT
 libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
@@ -105,6 +106,11 @@ test_t_cxx_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17 -fsized-deallocation
 test_t_cxx_LDADD = $(LINK_LIBRARY)
 test_t_cxx_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dlopen_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
+test_t_exit_matrix_LDADD = $(LINK_LIBRARY)
+test_t_exit_matrix_LDFLAGS = $(LINK_IN_PLACE)
+test_t_exit_matrix_static_SOURCES = test/t_exit_matrix.c
+test_t_exit_matrix_static_LDADD = pmdalloc.o
+test_t_exit_matrix_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_fork_LDADD = $(LINK_LIBRARY)
 test_t_fork_LDFLAGS = $(LINK_IN_PLACE)
 test_t_fork_kinds_LDADD = $(LINK_LIBRARY)

@@ -22,6 +22,12 @@ static inline bool memcheck_runs(void)
 	return VALGRIND_GET_VBITS(&byte, &validity, 1) == 1;
 }
 
+/* Any of its tools. */
+static inline bool valgrind_runs(void)
+{
+	return RUNNING_ON_VALGRIND;
+}
+
 static inline void memcheck_silence(void)
 {
 	VALGRIND_DISABLE_ERROR_REPORTING;
@@ -41,6 +47,11 @@ static inline void memcheck_define(const void *p, size_t bytes)
 #else
 
 static inline bool memcheck_runs(void)
+{
+	return false;
+}
+
+static inline bool valgrind_runs(void)
 {
 	return false;
 }

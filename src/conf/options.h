@@ -28,6 +28,8 @@ extern HIDDEN struct options options;
 #define OPTION(name) atomic_load_explicit(&options.name, memory_order_relaxed)
 
 enum { BACKGROUND_OFF, BACKGROUND_ON };
+enum { HANDOFF_AUTO, HANDOFF_OFF };
+enum { DESPITE_NOTHING, DESPITE_SECCOMP, DESPITE_PTRACE, DESPITE_MEMORY, DESPITE_ALL };
 enum { PRESSURE_OFF, PRESSURE_ON };
 enum { THP_AUTO, THP_ALWAYS, THP_NEVER };
 enum { STATS_OFF, STATS_TEXT, STATS_JSON, STATS_OPENMETRICS };

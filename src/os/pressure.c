@@ -213,6 +213,21 @@ static bool near_limit_at(const struct pressure *p, size_t len)
 	return used - (cached < used ? cached : used) >= limit;
 }
 
+/* What the cgroup has left, file pages that nobody looked at again taken for free. */
+static uint64_t room_at(const struct pressure *p, size_t len)
+{
+	char buf[FILE_BYTES];
+	uint64_t limit = limit_of(p, len), used, cached;
+
+	if (limit == UINT64_MAX || !read_group_file(p, len, "memory.current", buf, sizeof buf))
+		return UINT64_MAX;
+	used = number_at(buf);
+	read_group_file(p, len, "memory.stat", buf, sizeof buf);
+	cached = number_of(buf, "inactive_file ");
+	used -= cached < used ? cached : used;
+	return used < limit ? limit - used : 0;
+}
+
 static bool near_limit(const struct pressure *p)
 {
 	for (size_t len = p->dir_len; len; len = parent(p, len))
@@ -464,6 +479,23 @@ bool pressure_check(struct pressure *p)
 	follow(p);
 	stalls = stalled_without_trigger(p); /* to be sampled each time */
 	return stalls || near_limit(p);
+}
+
+uint64_t pressure_room(void)
+{
+	static struct pressure here;
+	char buf[512];
+	uint64_t room;
+
+	read_root_file("/proc/meminfo", buf, sizeof buf);
+	room = number_of(buf, "MemAvailable:") << 10;
+	locate(here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
+	for (size_t len = here.dir_len; len; len = parent(&here, len)) {
+		uint64_t left = room_at(&here, len);
+
+		room = left < room ? left : room;
+	}
+	return room;
 }
 
 bool pressure_swap_present(const struct pressure *p)

@@ -81,6 +81,12 @@ bool pressure_check(struct pressure *p);
 /* Whether this process's pages can be swapped out: the machine has swap, and no cgroup around forbids it. */
 bool pressure_swap_present(const struct pressure *p);
 
+/*
+ * Bytes that this process could allocate before its cgroups' limits, or the machine, run out of memory. Uses none of what
+ * is above; for one caller at a time.
+ */
+uint64_t pressure_room(void);
+
 /* In a forked child, where the thread is not. */
 void pressure_after_fork(struct pressure *p);
 

@@ -4,12 +4,15 @@
  * from everywhere that free() is. The thread has a thread control block of its own that holds only what compiled
  * code reads (the pointer to itself and the stack protector's canary), so the creator may end before it. All signals
  * are blocked. The working directory is not shared: setns(2) refuses mount namespaces to processes that share it.
+ *
+ * And processes that share the address space, made in the same way.
  */
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 
 #include "os/os.h"
+#include "os/process.h"
 #include "os/syscall.h"
 
 struct control_block {
@@ -21,10 +24,16 @@ struct control_block {
 
 #ifdef __x86_64__
 
-static int start(void (*run)(void), uintptr_t top, struct control_block *tcb, _Atomic uint32_t *alive)
+enum {
+	BOTH = CLONE_VM | CLONE_FILES | CLONE_SETTLS | CLONE_CHILD_CLEARTID,
+	THREAD = BOTH | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+	/* No signal at its end: wait(2) does not see it, unless asked for such children. */
+	PROCESS = BOTH | CLONE_UNTRACED,
+};
+
+/* The new thread's or process's number, or a negated errno. */
+static long start(long flags, void (*run)(void), uintptr_t top, struct control_block *tcb, _Atomic uint32_t *alive)
 {
-	long flags = CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-		     CLONE_CHILD_CLEARTID;
 	long result;
 	register _Atomic uint32_t *r10 __asm__("r10") = alive;
 	register void *r8 __asm__("r8") = tcb;
@@ -44,26 +53,41 @@ static int start(void (*run)(void), uintptr_t top, struct control_block *tcb, _A
 			 : "a"((long)SYS_clone), "D"(flags), "S"(top), "d"(0L), "r"(r10),
 			   "r"(r8), [run] "r"(run), [exit] "i"(SYS_exit)
 			 : "rcx", "r11", "memory");
-	return result < 0 ? (int)-result : 0;
+	return result;
 }
 
-int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
+static long start_blocked(long flags, void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
 {
 	uintptr_t top = ((uintptr_t)stack + stack_bytes - sizeof(struct control_block)) & ~(uintptr_t)63;
 	struct control_block *tcb = (struct control_block *)top;
 	uint64_t all = ~(uint64_t)0, saved;
-	long refused;
-	int error;
+	long result;
 
 	*tcb = (struct control_block){.self = tcb, .canary = os_random()};
 	if (os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&saved, sizeof all, 0, 0))
-		return EPERM; /* it would take the program's signals, and die of the one that wakes it */
+		return -EPERM; /* it would take the program's signals, and die of the one that wakes it */
 	__atomic_store_n((uint32_t *)alive, 1, __ATOMIC_RELEASE);
-	error = os_inject(SYS_clone, &refused) ? (int)-refused : start(run, top, tcb, alive);
+	if (!os_inject(SYS_clone, &result))
+		result = start(flags, run, top, tcb, alive);
 	os_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&saved, 0, sizeof saved, 0, 0);
-	if (error)
+	if (result < 0)
 		__atomic_store_n((uint32_t *)alive, 0, __ATOMIC_RELEASE);
-	return error;
+	return result;
+}
+
+int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
+{
+	long result = start_blocked(THREAD, run, stack, stack_bytes, alive);
+
+	return result < 0 ? (int)-result : 0;
+}
+
+int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+{
+	long result = start_blocked(PROCESS, run, stack, stack_bytes, alive);
+
+	*number = result < 0 ? 0 : (int)result;
+	return result < 0 ? (int)-result : 0;
 }
 
 #else
@@ -71,6 +95,13 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
 {
 	(void)run, (void)stack, (void)stack_bytes, (void)alive;
+	return ENOSYS;
+}
+
+int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+{
+	(void)run, (void)stack, (void)stack_bytes, (void)alive;
+	*number = 0;
 	return ENOSYS;
 }
 

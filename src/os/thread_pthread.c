@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads for sanitizer builds, whose run time must know of each: pthreads take the place of os/thread_clone.c. */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 
 #include "os/os.h"
+#include "os/process.h"
 #include "os/syscall.h"
 
 struct start {
@@ -47,4 +49,12 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 /* It shares the program's. */
 void os_thread_leave_directory(void)
 {
+}
+
+/* A sanitizer's run time knows of threads only. */
+int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+{
+	(void)run, (void)stack, (void)stack_bytes, (void)alive;
+	*number = 0;
+	return ENOSYS;
 }

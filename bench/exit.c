@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How long a process's parent waits for its end, and how long it takes until its memory is free again. Each of --rounds
+ * children allocates --mib in blocks of --block bytes, touches them, opens --descriptors files and starts --threads threads
+ * that go on allocating; then ends by --how. Printed in nanoseconds, from the child's last act: wait(2)'s return (gone),
+ * and the end of whatever the child left behind (back), which this program is told of as it adopts orphans.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "measure.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum how { BY_EXIT, BY_UNDERSCORE, BY_QUICK, BY_KILL };
+
+static struct {
+	size_t mib, block, rounds, descriptors, threads, how;
+} options = {.mib = 64, .block = 1 << 20, .rounds = 5};
+
+static uint64_t *last_act; /* shared with the children */
+static struct histogram gone, back;
+
+static void fill(void)
+{
+	for (size_t done = 0; done < options.mib << 20; done += options.block) {
+		char *p = touch(malloc(options.block));
+
+		for (size_t at = 0; at < options.block; at += 4096)
+			p[at] = 1;
+	}
+}
+
+static void *churn(void *unused)
+{
+	for (;;)
+		free(touch(malloc(1000)));
+	return unused;
+}
+
+static void start_threads(void)
+{
+	pthread_t thread;
+
+	for (size_t i = 0; i < options.threads; i++)
+		if (pthread_create(&thread, NULL, churn, NULL))
+			die("no thread");
+}
+
+static void open_files(void)
+{
+	const struct rlimit limit = {options.descriptors + 100, options.descriptors + 100};
+
+	if (!options.descriptors)
+		return;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		die("so many descriptors are not allowed");
+	for (size_t i = 0; i < options.descriptors; i++)
+		if (open("/dev/null", O_RDONLY) < 0)
+			die("no descriptor");
+}
+
+static noreturn void child(void)
+{
+	fill();
+	open_files();
+	start_threads();
+	*last_act = now_ns();
+	switch (options.how) {
+	case BY_UNDERSCORE:
+		_exit(0);
+	case BY_QUICK:
+		quick_exit(0);
+	case BY_KILL:
+		raise(SIGKILL);
+	}
+	exit(0);
+}
+
+static void round_of(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		child();
+	if (waitpid(pid, &status, 0) != pid)
+		die("wait");
+	histogram_add(&gone, now_ns() - *last_act);
+	if (options.how == BY_KILL ? !WIFSIGNALED(status) : status != 0)
+		die("the child did not end as it should");
+	while (wait(NULL) > 0)
+		;
+	histogram_add(&back, now_ns() - *last_act);
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const ways[] = {"exit", "_exit", "quick_exit", "kill", NULL};
+	const struct option_of known[] = {
+		{"--mib", &options.mib, NULL},
+		{"--block", &options.block, NULL},
+		{"--rounds", &options.rounds, NULL},
+		{"--descriptors", &options.descriptors, NULL},
+		{"--how", &options.how, ways},
+		{"--threads", &options.threads, NULL},
+		{0},
+	};
+
+	options_parse(argc, argv, known);
+	if (!options.block)
+		die("senseless sizes");
+	last_act = mmap(NULL, sizeof(*last_act), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (last_act == MAP_FAILED || prctl(PR_SET_CHILD_SUBREAPER, 1))
+		die("cannot adopt orphans");
+	for (size_t i = 0; i < options.rounds; i++)
+		round_of();
+	result_begin();
+	result_histogram("gone", &gone);
+	result_histogram("back", &back);
+	result_end();
+	return 0;
+}

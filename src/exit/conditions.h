@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* When there must be no handoff, whatever the size of the heap. Each file of /proc that is needed and cannot be read counts
+ * as the worst that could stand in it. */
+#ifndef PMD_EXIT_CONDITIONS_H
+#define PMD_EXIT_CONDITIONS_H
+
+#include "base/base.h"
+
+/*
+ * What the process that ends asks itself, before it makes any call that is not usual at its end: whether it is traced, or
+ * in a sandbox. SANDBOX: it is known to be in one. For one thread, once; uses little stack.
+ */
+bool conditions_allow(bool sandbox);
+
+/*
+ * What the helper asks on the process's behalf: whether there is room for another heap of HELD bytes beside this one,
+ * and whether something else in the address space must be gone when the process is.
+ */
+bool conditions_allow_helper(size_t held);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whether a process that ends hands its memory to a helper, and the start of it.
+ *
+ * `tried` is set by the first thread that comes to the end, which alone goes on; it owns `request` until the helper runs.
+ * `progress` is a futex: who ends waits while it is STARTING. The helper sets it to READY or REFUSED, and the kernel to
+ * 0 if the helper dies before, so that nobody waits for what will not come. Nothing else is shared: from then on each may
+ * be killed at any moment without harm to the other.
+ */
+#include "exit/handoff.h"
+
+#include <pthread.h>
+
+#include "cache/cache.h"
+#include "cache/memcheck.h"
+#include "conf/options.h"
+#include "exit/conditions.h"
+#include "exit/helper.h"
+#include "heap/limit.h"
+#include "os/os.h"
+#include "os/process.h"
+
+enum {
+	SLICE_MS = 5,
+	SLICES = 20, /* then the process ends without the answer; the helper will see that it has */
+};
+
+static _Atomic uint32_t owner; /* the process that all this is about: a vfork child shares it; 0: not yet */
+static _Atomic bool tried, forbidden;
+
+void handoff_forbid(void)
+{
+	atomic_store_explicit(&forbidden, true, memory_order_relaxed);
+}
+
+/* Without a system call where, as nearly always, the heap is small. */
+static bool is_worth_it(size_t held)
+{
+	uint32_t process = atomic_load_explicit(&owner, memory_order_relaxed);
+
+	if (!process || OPTION(handoff) == HANDOFF_OFF || held < (size_t)OPTION(handoff_min) ||
+	    held > (size_t)OPTION(handoff_max))
+		return false;
+	/* The first process of a pid namespace takes all others with it when it ends. */
+	return process == os_process_id() && process != 1;
+}
+
+static void wait_for_answer(int number)
+{
+	for (int i = 0; i < SLICES && atomic_load_explicit(&helper_progress, memory_order_acquire) == HELPER_STARTING;
+	     i++)
+		os_wait(&helper_progress, HELPER_STARTING, SLICE_MS);
+	switch (atomic_load_explicit(&helper_progress, memory_order_acquire)) {
+	case HELPER_NONE:
+	case HELPER_REFUSED:
+		os_sharer_reap(number);
+	}
+}
+
+/* The helper notices by the pipe when this process execs instead of ending. */
+static void start_helper(size_t held)
+{
+	int fds[2], number;
+
+	if (os_pipe(fds))
+		return;
+	if (!helper_start(owner, fds[0], held, &number))
+		wait_for_answer(number);
+	helper_started();
+	os_close(fds[0]);
+}
+
+void handoff_begin(void)
+{
+	size_t held = limit_held_bytes();
+
+	if (is_worth_it(held) && !atomic_exchange_explicit(&tried, true, memory_order_acquire) &&
+	    conditions_allow(atomic_load_explicit(&forbidden, memory_order_relaxed)))
+		start_helper(held);
+}
+
+static void after_fork_in_child(void)
+{
+	atomic_store_explicit(&tried, false, memory_order_relaxed);
+	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
+}
+
+/* Valgrind runs no second process in one address space. */
+__attribute__((constructor(102))) static void start(void)
+{
+	if (!cache_init() || valgrind_runs())
+		return;
+	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
+	pthread_atfork(NULL, NULL, after_fork_in_child);
+}

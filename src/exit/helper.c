@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the helper does. Raw system calls, no thread-local variable, no lock, no function of the C library that could use
+ * any of them: it shares all memory with a program that is in the middle of whatever it did, and later with none.
+ *
+ * Invariant: memory is dropped only when the kernel has said that nobody else uses the address space (a vfork child may
+ * outlive its parent, and an exec may take only the process away). In any other case the helper just ends, and whoever
+ * leaves last tears all of it down.
+ *
+ * Everything here is written before the helper begins, or by the helper and its threads alone.
+ */
+#include "exit/helper.h"
+
+#include "conf/options.h"
+#include "exit/conditions.h"
+#include "heap/heap.h"
+#include "os/os.h"
+#include "os/process.h"
+
+enum {
+	STACK_BYTES = 32 << 10,
+	WORKER_STACK_BYTES = 8 << 10,
+	WORKERS_MAX = 15,  /* besides the helper itself */
+	PIECE_REGIONS = 8, /* a millisecond */
+};
+
+_Atomic uint32_t helper_progress;
+
+static struct {
+	uint32_t parent;
+	int pipe, process;
+	size_t held;
+	struct cpu_mask cpus; /* that the process may use */
+} request;
+
+/* Of each heap: the next region to be dropped, the end of those that were ever used. */
+static struct {
+	_Atomic size_t next;
+	size_t end;
+	char *base;
+} work[HEAPS_MAX];
+
+/* Not of the metadata pool: that has a lock, and this may be a signal handler. Untouched, it costs nothing. */
+static char stack[STACK_BYTES] __attribute__((aligned(64)));
+static char worker_stacks[WORKERS_MAX][WORKER_STACK_BYTES] __attribute__((aligned(64)));
+static _Atomic uint32_t workers_alive[WORKERS_MAX];
+
+/*
+ * ---- Dropping the heap
+ * --------------------------------------------------------------------------------------------
+ */
+
+/* A piece of what is left of the heap. False: there is none. */
+static bool drop_piece(void)
+{
+	for (int i = 0; i < HEAPS_MAX && work[i].end; i++) {
+		size_t at = atomic_fetch_add_explicit(&work[i].next, PIECE_REGIONS, memory_order_relaxed);
+		size_t count = min_size(PIECE_REGIONS, work[i].end - at);
+
+		if (at < work[i].end) {
+			os_drop(work[i].base + (at << REGION_SHIFT), count << REGION_SHIFT);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void run_worker(void)
+{
+	while (drop_piece())
+		;
+}
+
+static void list_work(void)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+
+		if (!h)
+			break;
+		work[i].base = h->base;
+		work[i].end = atomic_load_explicit(&h->top, memory_order_relaxed);
+	}
+}
+
+/*
+ * As many threads as there are CPUs with nothing to do; that is looked at after each piece, since at first whoever waited
+ * for the process runs. The last thread to end takes what else there is in the address space along.
+ */
+static void drop_heap(void)
+{
+	unsigned cpus = os_cpus();
+	size_t workers = 0;
+
+	list_work();
+	while (drop_piece()) {
+		unsigned running = os_running();
+
+		if (!running || running >= cpus || workers == WORKERS_MAX)
+			continue;
+		if (os_thread_start(run_worker, worker_stacks[workers], WORKER_STACK_BYTES, &workers_alive[workers]))
+			return; /* the kernel's own way is as good for one */
+		workers++;
+	}
+}
+
+/*
+ * ---- Waiting
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void answer(uint32_t progress)
+{
+	atomic_store_explicit(&helper_progress, progress, memory_order_release);
+	os_wake(&helper_progress);
+}
+
+/* From here on the helper holds nothing that somebody else could wait for, but the memory. */
+static bool part_from_program(void)
+{
+	if (!os_keep_descriptor(request.pipe))
+		return false;
+	os_leave_session();
+	os_thread_leave_directory();
+	os_thread_name("pmdalloc-exit");
+	return true;
+}
+
+/*
+ * A number may be another process's by now, unless it still is the parent's afterwards. In another pid namespace it never
+ * is.
+ */
+static bool find_parent(void)
+{
+	request.process = os_process_descriptor(request.parent);
+	return request.process >= 0 && os_parent_id() == request.parent;
+}
+
+static void run(void)
+{
+	if (!part_from_program() || !find_parent() || !conditions_allow_helper(request.held)) {
+		answer(HELPER_REFUSED);
+		return;
+	}
+	answer(HELPER_READY);
+	os_leave_cpu(&request.cpus);
+	if (!os_wait_for_end(request.process, request.pipe) || !os_is_alone())
+		return;
+	os_prefer_to_be_killed();
+	os_lower_priority();
+	drop_heap();
+}
+
+/* On the CPU of who waits for it, see os_stay_on_cpu(). */
+int helper_start(uint32_t parent, int pipe, size_t held, int *number)
+{
+	request.parent = parent;
+	request.pipe = pipe;
+	request.held = held;
+	os_stay_on_cpu(&request.cpus);
+	return os_sharer_start(run, stack, sizeof stack, &helper_progress, number);
+}
+
+void helper_started(void)
+{
+	os_leave_cpu(&request.cpus);
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls of and around a process that shares the address space. Owns no state; os_sharer_start is in os/thread_clone.c. */
+#include "os/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "base/text.h"
+#include "os/os.h"
+#include "os/syscall.h"
+
+enum { LOW_PRIORITY = 10 }; /* nice value: a tenth of a CPU beside one other process, so some seconds at worst */
+
+void os_sharer_reap(int number)
+{
+	long result;
+
+	do
+		result = os_syscall(SYS_wait4, number, 0, __WCLONE, 0, 0, 0);
+	while (result == -EINTR);
+}
+
+int os_pipe(int fds[2])
+{
+	long result = os_syscall(SYS_pipe2, (long)fds, O_CLOEXEC, 0, 0, 0, 0);
+
+	return result < 0 ? (int)-result : 0;
+}
+
+void os_close(int fd)
+{
+	os_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+/* What is above goes first: of a table that is not copied whole only the part below FD is. */
+bool os_keep_descriptor(int fd)
+{
+	if (os_syscall(SYS_close_range, fd + 1, (long)UINT32_MAX, CLOSE_RANGE_UNSHARE, 0, 0, 0))
+		return false;
+	return !fd || !os_syscall(SYS_close_range, 0, fd - 1, 0, 0, 0, 0);
+}
+
+uint32_t os_parent_id(void)
+{
+	return (uint32_t)os_syscall(SYS_getppid, 0, 0, 0, 0, 0, 0);
+}
+
+int os_process_descriptor(uint32_t number)
+{
+	long fd = os_syscall(SYS_pidfd_open, number, 0, 0, 0, 0, 0);
+
+	return fd < 0 ? -1 : (int)fd;
+}
+
+bool os_wait_for_end(int process, int pipe)
+{
+	struct pollfd fds[] = {{.fd = process, .events = POLLIN}, {.fd = pipe}};
+	long result;
+
+	do
+		result = os_syscall(SYS_ppoll, (long)fds, 2, 0, 0, 0, 0);
+	while (result == -EINTR || result == -EAGAIN || !result);
+	return result > 0;
+}
+
+/* That needs no right and changes nothing: the kernel looks for other users, as it could not part from them. */
+bool os_is_alone(void)
+{
+	return !os_syscall(SYS_unshare, CLONE_VM, 0, 0, 0, 0, 0);
+}
+
+void os_stay_on_cpu(struct cpu_mask *before)
+{
+	struct cpu_mask here = {.bytes = 0};
+	unsigned cpu = 0;
+
+	before->bytes = os_syscall(SYS_sched_getaffinity, 0, sizeof before->words, (long)before->words, 0, 0, 0);
+	if (before->bytes <= 0 || os_syscall(SYS_getcpu, (long)&cpu, 0, 0, 0, 0, 0) || cpu >= 8 * sizeof here.words) {
+		before->bytes = 0;
+		return;
+	}
+	here.words[cpu / (8 * sizeof(long))] = 1ul << cpu % (8 * sizeof(long));
+	if (os_syscall(SYS_sched_setaffinity, 0, sizeof here.words, (long)here.words, 0, 0, 0))
+		before->bytes = 0;
+}
+
+void os_leave_cpu(const struct cpu_mask *before)
+{
+	if (before->bytes > 0)
+		os_syscall(SYS_sched_setaffinity, 0, before->bytes, (long)before->words, 0, 0, 0);
+}
+
+void os_leave_session(void)
+{
+	os_syscall(SYS_setsid, 0, 0, 0, 0, 0, 0);
+}
+
+void os_lower_priority(void)
+{
+	const struct sched_param none = {0};
+
+	os_syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, (long)&none, 0, 0, 0);
+	os_syscall(SYS_setpriority, PRIO_PROCESS, 0, LOW_PRIORITY, 0, 0, 0);
+}
+
+void os_prefer_to_be_killed(void)
+{
+	static const char most[] = "1000";
+	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0, 0, 0);
+
+	if (fd < 0)
+		return;
+	os_write((int)fd, most, sizeof most - 1);
+	os_close((int)fd);
+}
+
+/* The fourth figure of "0.00 0.01 0.05 1/80 4711". */
+unsigned os_running(void)
+{
+	char buf[64];
+	int64_t running;
+	size_t start, end = 0, n = os_read_file("/proc/loadavg", buf, sizeof buf);
+
+	while (end < n && buf[end] != '/')
+		end++;
+	for (start = end; start > 0 && buf[start - 1] != ' ';)
+		start--;
+	return end < n && text_parse_number(buf + start, end - start, &running) ? (unsigned)running : 0;
+}
+
+void os_exit(int status)
+{
+	for (;;) {
+		os_syscall(SYS_exit_group, status, 0, 0, 0, 0, 0);
+		os_syscall(SYS_exit, status, 0, 0, 0, 0, 0);
+	}
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A second process that shares this one's address space, and what such a process asks of the kernel. No call touches
+ * errno; those that can fail return 0 or an errno value, or -1 where a descriptor is returned.
+ */
+#ifndef PMD_OS_PROCESS_H
+#define PMD_OS_PROCESS_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+
+/*
+ * Starts a child that shares the address space and, until it says otherwise, the descriptors, and runs RUN on the
+ * STACK_BYTES at STACK, as os_thread_start does. All signals are blocked in it, no tracer follows it, and its end is
+ * reported to nobody. *ALIVE is 1 from before the call on, until somebody changes it; at the child's end the kernel sets
+ * it to 0, if somebody is there who can see it. NUMBER is the child's.
+ */
+int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number);
+
+/* Takes note of the end of such a child, which must be near, so that nothing is left of it. */
+void os_sharer_reap(int number);
+
+/* A pipe that no other program inherits: FDS[0] to read, FDS[1] to write. */
+int os_pipe(int fds[2]);
+void os_close(int fd);
+
+/*
+ * Gives the calling process a descriptor table of its own with nothing in it but FD. False where the kernel cannot do it,
+ * and then nothing may be assumed of that table.
+ */
+bool os_keep_descriptor(int fd);
+
+/* The process that the calling one is a child of; 0 when that is in another pid namespace. */
+uint32_t os_parent_id(void);
+
+/* A descriptor that is readable when process NUMBER has ended; -1 if it cannot be had. */
+int os_process_descriptor(uint32_t number);
+
+/* Waits until PROCESS, as above, is readable or nobody can write to PIPE any more. False if that cannot be waited for. */
+bool os_wait_for_end(int process, int pipe);
+
+/* Whether nobody else uses the calling process's address space. False also where the kernel does not say. */
+bool os_is_alone(void);
+
+/*
+ * Keeps the calling thread, and what it starts, on the CPU on which it runs, and lets it go again. Between processes that
+ * wait for each other that saves waking another CPU, or waiting for one that is busy.
+ */
+struct cpu_mask {
+	unsigned long words[1024 / (8 * sizeof(long))];
+	long bytes; /* not more than 0: unknown, and nothing was changed */
+};
+void os_stay_on_cpu(struct cpu_mask *before);
+void os_leave_cpu(const struct cpu_mask *before);
+
+/* Leaves the session, so that the process is in no process group of the program's. */
+void os_leave_session(void);
+
+/* Ordinary scheduling, after everything of usual priority. */
+void os_lower_priority(void);
+
+/* Makes this process the first that the kernel kills when there is no memory. */
+void os_prefer_to_be_killed(void);
+
+/* Processes and threads that run on some CPU or wait for one; 0 when that cannot be seen. */
+unsigned os_running(void);
+
+_Noreturn void os_exit(int status);
+
+#endif

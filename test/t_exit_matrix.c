@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every way to end, alone and with 100 threads that allocate, under each circumstance that makes it difficult: the exit
+ * status is right, nothing hangs, and no helper is left five seconds later. Where a handoff is to be expected there is
+ * one, and where it must not be there is none: this program adopts orphans, so it sees the helpers.
+ */
+#include "api.h"
+#include "proc.h"
+#include "variants.h"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+enum { HEAP = 4 * 1024 * 1024, BLOCK = 64 << 10, THREADS = 100, STATUS = 23, HELPER_MS = 5000, FILES = 10000 };
+
+#define NOBODY 65534
+
+/* A process under test, all of which is known when it is forked, or told to it by its arguments. */
+static const char *conf;
+static bool is_auto, crowded;
+
+/* ---- Ways to end ------------------------------------------------------------------------------------------------- */
+
+static _Atomic bool stop;
+static pthread_t crowd[THREADS];
+
+static void *work(void *unused)
+{
+	while (!atomic_load(&stop)) {
+		for (size_t i = 0; i < 200; i++)
+			t_free(t_malloc(i * 10));
+		proc_sleep_ms(1); /* the processors are few */
+	}
+	return unused;
+}
+
+static void gather(void)
+{
+	pthread_attr_t attributes;
+	CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, 64 * KIB) == 0);
+	for (size_t i = 0; crowded && i < THREADS; i++)
+		CHECK(pthread_create(&crowd[i], &attributes, work, NULL) == 0);
+}
+
+static char *blocks[HEAP / BLOCK];
+
+static void fill(void)
+{
+	for (size_t i = 0; i < LENGTH(blocks); i++) {
+		blocks[i] = t_malloc(BLOCK);
+		CHECK(blocks[i]);
+		memset(blocks[i], (int)i + 1, BLOCK);
+	}
+}
+
+static void verify(void)
+{
+	for (size_t i = 0; i < LENGTH(blocks); i++)
+		for (size_t at = 0; at < BLOCK; at += 512)
+			CHECK(blocks[i][at] == (char)(i + 1));
+}
+
+static void end_by_exit(void)
+{
+	exit(STATUS);
+}
+
+static void end_by_exit_now(void)
+{
+	_exit(STATUS);
+}
+
+static void end_by_other_name(void)
+{
+	_Exit(STATUS);
+}
+
+static void end_quickly(void)
+{
+	quick_exit(STATUS);
+}
+
+/* The last thread to end ends the process. */
+static void end_with_threads(void)
+{
+	atomic_store(&stop, true);
+	pthread_exit(NULL);
+}
+
+static void end_by_number(void)
+{
+	syscall(SYS_exit_group, STATUS);
+}
+
+static void *end_all(void *unused)
+{
+	exit(STATUS);
+	return unused;
+}
+
+static void end_in_thread(void)
+{
+	pthread_t thread;
+	CHECK(pthread_create(&thread, NULL, end_all, NULL) == 0);
+	for (;;)
+		pause();
+}
+
+static void end_by_kill(void)
+{
+	raise(SIGKILL);
+}
+
+static void end_by_term(void)
+{
+	raise(SIGTERM);
+}
+
+static void end_by_abort(void)
+{
+	abort();
+}
+
+static void end_by_fault(void)
+{
+	raise(SIGSEGV);
+}
+
+static const struct way {
+	const char *name;
+	void (*end)(void);
+	int status;
+	bool hands_off;
+	bool starts_thread;
+} ways[] = {
+	{"return", NULL, STATUS << 8, true, false},
+	{"exit", end_by_exit, STATUS << 8, true, false},
+	{"_exit", end_by_exit_now, STATUS << 8, true, false},
+	{"_Exit", end_by_other_name, STATUS << 8, true, false},
+	{"quick_exit", end_quickly, STATUS << 8, true, false},
+	{"pthread_exit", end_with_threads, 0, true, false},
+	{"exit_group", end_by_number, STATUS << 8, true, false},
+	{"exit in a thread", end_in_thread, STATUS << 8, true, true},
+	{"SIGKILL", end_by_kill, SIGKILL, false, false},
+	{"SIGTERM", end_by_term, SIGTERM, false, false},
+	{"abort", end_by_abort, SIGABRT, false, false},
+	{"SIGSEGV", end_by_fault, SIGSEGV, false, false},
+};
+
+static const struct way *way;
+
+/* Set where the process under test is to return from main. */
+static bool returns;
+
+static void end(void)
+{
+	if (way->end)
+		way->end();
+	returns = true;
+}
+
+/* What a handoff is replaced by in the prefixed library, which defines neither _exit nor syscall. */
+static bool way_is_ours(void)
+{
+#ifdef PMD_PREFIXED
+	return way->end != end_by_exit_now && way->end != end_by_other_name && way->end != end_by_number;
+#else
+	return true;
+#endif
+}
+
+/* ---- Circumstances ----------------------------------------------------------------------------------------------- */
+
+static void start(void)
+{
+	fill();
+	gather();
+}
+
+static void plain(void)
+{
+	start();
+	end();
+}
+
+/* For processes in between, whose own end is not what is tested. */
+static _Noreturn void end_between(int status)
+{
+	CHECK(pmd_option_set("handoff", "off") == 0);
+	_exit(status);
+}
+
+/* Ends as the process PID did, which is told to whoever waits for this one; a core of this one helps nobody. */
+static _Noreturn void end_like(pid_t pid)
+{
+	int status = check_wait(pid);
+	const struct rlimit none = {0, 0};
+	if (WIFEXITED(status))
+		end_between(WEXITSTATUS(status));
+	setrlimit(RLIMIT_CORE, &none);
+	signal(WTERMSIG(status), SIG_DFL);
+	raise(WTERMSIG(status));
+	end_between(99);
+}
+
+static void in_fork_child(void)
+{
+	start();
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid)
+		end_like(pid);
+	check_child(60);
+	gather();
+	verify();
+	end();
+}
+
+/* The child shares all memory, and ends while this process goes on. */
+static void with_vfork_child(void)
+{
+	start();
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = vfork();
+		if (pid == 0)
+			_exit(STATUS + 1);
+		CHECK(check_wait(pid) == (STATUS + 1) << 8);
+	}
+	verify();
+	end();
+}
+
+static char self[] = "/proc/self/exe", word_again[] = "again", word_crowded[] = "crowded", word_alone[] = "alone";
+
+static void after_exec(void)
+{
+	char number[8];
+	char *const args[] = {self, word_again, number, crowded ? word_crowded : word_alone, NULL};
+	start();
+	snprintf(number, sizeof number, "%d", (int)(way - ways));
+	execv(self, args);
+	CHECK(!"execv");
+}
+
+static void as_first_process(void)
+{
+	if (unshare(CLONE_NEWPID) && (unshare(CLONE_NEWUSER) || unshare(CLONE_NEWPID)))
+		end_between(EXIT_SKIP);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid)
+		end_like(pid);
+	/* The kernel does not let it die of signals of its own. */
+	if (getpid() != 1 || !way->hands_off)
+		end_between(EXIT_SKIP);
+	check_time_limit(60);
+	plain();
+}
+
+/* Its children belong to another pid namespace, and are no threads; those of its other threads do not. */
+static void beside_namespace(void)
+{
+	start();
+	if (way->starts_thread || way->end == end_with_threads || unshare(CLONE_NEWPID))
+		end_between(EXIT_SKIP);
+	end();
+}
+
+static void forbid_clone(void)
+{
+	static struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {LENGTH(code), code};
+	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0))
+		end_between(EXIT_SKIP);
+}
+
+static void in_sandbox(void)
+{
+	start();
+	if (way->starts_thread)
+		end_between(EXIT_SKIP);
+	forbid_clone();
+	end();
+}
+
+/* Where the library has not seen how it came into the sandbox. */
+static void exec_in_sandbox(void)
+{
+	if (crowded || way->starts_thread)
+		end_between(EXIT_SKIP);
+	forbid_clone();
+	after_exec();
+}
+
+static void without_proc(void)
+{
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || umount2("/proc", MNT_DETACH))
+		end_between(EXIT_SKIP);
+	plain();
+}
+
+static void without_processes(void)
+{
+	const struct rlimit none = {0, 0};
+	start();
+	if (geteuid() != 0 || way->starts_thread)
+		end_between(EXIT_SKIP);
+	CHECK(setrlimit(RLIMIT_NPROC, &none) == 0);
+	CHECK(setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
+	end();
+}
+
+static void open_files(rlim_t limit)
+{
+	const struct rlimit files = {limit, limit};
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		end_between(EXIT_SKIP);
+	for (int fd = 0; fd >= 0 && fd < FILES;)
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void with_descriptors(void)
+{
+	start();
+	open_files(FILES + 10);
+	end();
+}
+
+/* In which pthread_exit could not load what it needs. */
+static void without_descriptors(void)
+{
+	start();
+	if (way->end == end_with_threads)
+		end_between(EXIT_SKIP);
+	open_files(64);
+	end();
+}
+
+/* Somewhere where cores do no harm. */
+static void with_core(void)
+{
+	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+	char place[] = "/tmp/t_exit_matrix.XXXXXX";
+	CHECK(mkdtemp(place) && chdir(place) == 0);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_child(60);
+		if (setrlimit(RLIMIT_CORE, &all))
+			end_between(EXIT_SKIP);
+		plain();
+		return;
+	}
+	siginfo_t info;
+	CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0);
+	const char *const names[] = {"rm", "-rf", place, NULL};
+	pid_t cleaner = fork();
+	if (cleaner == 0) {
+		execvp("rm", (char *const *)(uintptr_t)names);
+		end_between(1);
+	}
+	check_wait(cleaner);
+	end_like(pid);
+}
+
+/* Until process PID has ended: lets it go on whenever it stops. */
+static _Noreturn void trace(pid_t pid)
+{
+	int status = 0;
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
+	CHECK(ptrace(PTRACE_SETOPTIONS, pid, 0,
+		     PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL) == 0);
+	for (pid_t stopped = pid;;) {
+		int signal = WSTOPSIG(status);
+		if (signal == SIGTRAP || signal == SIGSTOP)
+			signal = 0;
+		ptrace(PTRACE_CONT, stopped, 0, signal);
+		do
+			stopped = waitpid(-1, &status, __WALL);
+		while (stopped > 0 && stopped != pid && !WIFSTOPPED(status));
+		CHECK(stopped > 0);
+		if (stopped == pid && !WIFSTOPPED(status))
+			break;
+	}
+	if (WIFEXITED(status))
+		end_between(WEXITSTATUS(status));
+	signal(WTERMSIG(status), SIG_DFL);
+	raise(WTERMSIG(status));
+	end_between(99);
+}
+
+static void traced(void)
+{
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid)
+		trace(pid);
+	check_child(60);
+	if (ptrace(PTRACE_TRACEME, 0, 0, 0))
+		end_between(EXIT_SKIP);
+	raise(SIGSTOP);
+	plain();
+}
+
+static const struct circumstance {
+	const char *name;
+	void (*run)(void);
+	bool hands_off;
+} circumstances[] = {
+	{"plain", plain, true},
+	{"fork child", in_fork_child, true},
+	{"vfork child", with_vfork_child, true},
+	{"after exec", after_exec, true},
+	{"PID 1", as_first_process, false},
+	{"children in another pid namespace", beside_namespace, false},
+	{"seccomp", in_sandbox, false},
+	{"seccomp before exec", exec_in_sandbox, false},
+	{"no /proc", without_proc, false},
+	{"RLIMIT_NPROC", without_processes, false},
+	{"10,000 descriptors", with_descriptors, true},
+	{"no descriptor left", without_descriptors, false},
+	{"core dump", with_core, true},
+	{"traced", traced, false},
+};
+
+/* ---- Each of all of them ----------------------------------------------------------------------------------------- */
+
+/* Orphans that end within the time; the first that does not is an error. */
+static size_t count_helpers(const char *what)
+{
+	size_t helpers = 0;
+	int status;
+	for (int waited = 0;; waited++) {
+		pid_t pid = waitpid(-1, &status, WNOHANG);
+		if (pid < 0)
+			return helpers;
+		CHECK_SAY(waited < HELPER_MS, "%s: %s, %s: a helper is left", conf, what, way->name);
+		if (pid == 0) {
+			proc_sleep_ms(1);
+			continue;
+		}
+		CHECK_SAY(status == 0, "%s: %s, %s: a helper ended with %#x", conf, what, way->name, (unsigned)status);
+		helpers++;
+	}
+}
+
+static size_t skipped;
+
+static void judge(const struct circumstance *c, int status)
+{
+	size_t helpers = count_helpers(c->name), wanted;
+	if (status == EXIT_SKIP << 8) {
+		skipped++;
+		return;
+	}
+	CHECK_SAY((status & ~0x80) == way->status, "%s: %s, %s, %s: wait status %#x", conf, c->name, way->name,
+		  crowded ? "100 threads" : "alone", (unsigned)status);
+	wanted = is_auto && c->hands_off && way->hands_off && way_is_ours();
+	CHECK_SAY(helpers == wanted, "%s: %s, %s, %s: %zu helpers", conf, c->name, way->name,
+		  crowded ? "100 threads" : "alone", helpers);
+}
+
+/* True in a process under test that is to return from main. */
+static bool run(const struct circumstance *c)
+{
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_child(60);
+		c->run();
+		CHECK(returns);
+		return true;
+	}
+	judge(c, check_wait(pid));
+	return false;
+}
+
+static bool run_all(void)
+{
+	for (size_t i = 0; i < LENGTH(circumstances); i++)
+		for (size_t j = 0; j < LENGTH(ways); j++)
+			for (int many = 0; many < 2; many++) {
+				way = &ways[j];
+				crowded = many;
+				if (run(&circumstances[i]))
+					return true;
+			}
+	check_say("%s: %zu cases are not possible here\n", conf, skipped);
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	if (SANITIZED)
+		SKIP("no handoff beside a sanitizer");
+	if (argc > 3 && strcmp(argv[1], word_again) == 0) {
+		way = &ways[atoi(argv[2])];
+		crowded = strcmp(argv[3], word_crowded) == 0;
+		plain();
+		return STATUS;
+	}
+	conf = VARIANTS(argc, argv, "handoff_min:1M", "handoff_min:1M,handoff:off");
+	is_auto = !strstr(conf, ":off");
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	if (run_all())
+		return STATUS;
+	CHECK(pmd_option_set("handoff", "off") == 0);
+	return 0;
+}
