@@ -18,6 +18,7 @@ COMPILED_TESTS = \
 	test/t_compat \
 	test/t_cxx \
 	test/t_dlopen \
+	test/t_exit \
 	test/t_exit_matrix \
 	test/t_fork_kinds \
 	test/t_fortify \
@@ -54,11 +55,12 @@ endif
 
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
 INJECTED_TESTS = \
+	test/t_exit_errors \
 	test/t_fork_torn \
 	test/t_release_errors \
 	test/t_release_race
 check_LIBRARIES = libpmdinject.a
-libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES) src/exit/at_exit.c
+libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES)
 libpmdinject_a_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT
 libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
@@ -106,6 +108,8 @@ test_t_cxx_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17 -fsized-deallocation
 test_t_cxx_LDADD = $(LINK_LIBRARY)
 test_t_cxx_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dlopen_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
+test_t_exit_LDADD = $(LINK_LIBRARY)
+test_t_exit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_LDADD = $(LINK_LIBRARY)
 test_t_exit_matrix_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_static_SOURCES = test/t_exit_matrix.c
@@ -151,6 +155,10 @@ test_t_realloc_LDADD = $(LINK_LIBRARY)
 test_t_realloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_release_LDADD = $(LINK_LIBRARY)
 test_t_release_LDFLAGS = $(LINK_IN_PLACE)
+# A constructor alone is no reason for the linker to take it out of an archive.
+test_t_exit_errors_SOURCES = test/t_exit_errors.c test/inject.c src/exit/at_exit.c
+test_t_exit_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_errors_LDADD = $(INJECTED_LIBRARY)
 test_t_fork_torn_SOURCES = test/t_fork_torn.c test/inject.c
 test_t_fork_torn_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_fork_torn_LDADD = $(INJECTED_LIBRARY)

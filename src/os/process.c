@@ -65,7 +65,7 @@ bool os_wait_for_end(int process, int pipe)
 
 	do
 		result = os_syscall(SYS_ppoll, (long)fds, 2, 0, 0, 0, 0);
-	while (result == -EINTR || result == -EAGAIN || !result);
+	while (result == -EINTR);
 	return result > 0;
 }
 

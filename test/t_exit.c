@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What must be as without a handoff when a process with a large heap ends: what it writes and in which order, what it had
+ * open, locked, mapped and bound, its process group, what its parent is told. And the options that say when there is one.
+ */
+#include "api.h"
+#include "proc.h"
+#include "variants.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+
+enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 5000 };
+
+static const char *conf;
+static bool is_auto;
+static char place[] = "/tmp/t_exit.XXXXXX";
+
+static void fill(size_t bytes)
+{
+	for (size_t done = 0; done < bytes; done += BLOCK) {
+		char *p = t_malloc(BLOCK);
+		CHECK(p);
+		memset(p, 1, BLOCK);
+	}
+}
+
+/* How many helpers there are; all must end. This program adopts them. */
+static size_t helpers(void)
+{
+	size_t count = 0;
+	int status;
+	for (int waited = 0;; waited++) {
+		pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+		if (pid < 0)
+			return count;
+		CHECK_SAY(waited < HELPER_MS, "%s: a helper is left", conf);
+		if (pid == 0)
+			proc_sleep_ms(1);
+		count += pid > 0;
+	}
+}
+
+static void expect_helpers(size_t wanted, const char *what)
+{
+	size_t found = helpers();
+	CHECK_SAY(found == (is_auto ? wanted : 0), "%s: %s: %zu helpers", conf, what, found);
+}
+
+static pid_t begin(void)
+{
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0)
+		check_child(30);
+	return pid;
+}
+
+static void expect_end(pid_t pid, const char *what)
+{
+	int status = check_wait(pid);
+	CHECK_SAY(status == STATUS << 8, "%s: %s: wait status %#x", conf, what, (unsigned)status);
+}
+
+/* ---- What it writes ---------------------------------------------------------------------------------------------- */
+
+static void say_first(void)
+{
+	printf("first handler, ");
+	t_free(t_malloc(100000));
+}
+
+static void say_second(int status, void *unused)
+{
+	(void)unused;
+	printf("second handler of %d, ", status);
+}
+
+static bool says; /* at the end, in the one process that is asked to */
+
+__attribute__((destructor)) static void say_destructor(void)
+{
+	if (says)
+		printf("destructor, ");
+}
+
+static void texts(void)
+{
+	static const char wanted[] = "begin, second handler of 23, first handler, destructor, ";
+	char text[256] = "";
+	int fds[2];
+	CHECK(pipe(fds) == 0);
+	pid_t pid = begin();
+	if (pid == 0) {
+		CHECK(dup2(fds[1], 1) == 1 && !close(fds[0]) && !close(fds[1]));
+		setvbuf(stdout, t_malloc(1 * MIB), _IOFBF, 1 * MIB); /* what is written last is in our heap */
+		says = true;
+		atexit(say_first);
+		on_exit(say_second, NULL);
+		fill(2 * MIB);
+		printf("begin, ");
+		exit(STATUS);
+	}
+	close(fds[1]);
+	expect_end(pid, "texts");
+	CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+	CHECK_SAY(read(fds[0], text, sizeof text - 1) == (ssize_t)strlen(wanted) && strcmp(text, wanted) == 0,
+		  "%s: '%s'", conf, text);
+	/* Nobody has the other end any more: the end of the file, not EAGAIN. */
+	CHECK_SAY(read(fds[0], text, sizeof text) == 0, "%s: a pipe is still open", conf);
+	close(fds[0]);
+	expect_helpers(1, "texts");
+}
+
+/* ---- What it had open -------------------------------------------------------------------------------------------- */
+
+static int listen_at(struct sockaddr_in *address)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t length = sizeof *address;
+	CHECK(fd >= 0);
+	if (bind(fd, (struct sockaddr *)address, sizeof *address) || listen(fd, 5) ||
+	    getsockname(fd, (struct sockaddr *)address, &length)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void ports(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = listen_at(&address);
+	CHECK(fd >= 0);
+	pid_t pid = begin();
+	if (pid == 0) {
+		fill(2 * MIB);
+		exit(STATUS);
+	}
+	close(fd);
+	expect_end(pid, "ports");
+	fd = listen_at(&address);
+	CHECK_SAY(fd >= 0, "%s: the port is not free (errno %d)", conf, errno);
+	close(fd);
+	expect_helpers(1, "ports");
+}
+
+static int open_file(void)
+{
+	char name[64];
+	snprintf(name, sizeof name, "%s/file", place);
+	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0 && ftruncate(fd, 4096) == 0);
+	return fd;
+}
+
+static void *no_map(int fd)
+{
+	(void)fd;
+	return NULL;
+}
+
+static void *shared_map(int fd)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+static void *memory_map(int fd)
+{
+	(void)fd;
+	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+/* A mapping of the file that is locked would keep the lock. */
+static void locks_with(void *(*map)(int fd), size_t wanted, const char *what)
+{
+	struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd = open_file();
+	pid_t pid = begin();
+	if (pid == 0) {
+		int own = open_file(), other = open_file();
+		CHECK(flock(own, LOCK_EX | LOCK_NB) == 0 && fcntl(other, F_SETLK, &all) == 0);
+		CHECK(map(own) != MAP_FAILED);
+		fill(2 * MIB);
+		exit(STATUS);
+	}
+	expect_end(pid, what);
+	CHECK_SAY(flock(fd, LOCK_EX | LOCK_NB) == 0, "%s: %s: flock still held", conf, what);
+	CHECK_SAY(fcntl(fd, F_SETLK, &all) == 0, "%s: %s: lock still held", conf, what);
+	close(fd);
+	expect_helpers(wanted, what);
+}
+
+static void locks(void)
+{
+	locks_with(no_map, 1, "locks");
+	locks_with(memory_map, 1, "locks and shared memory");
+	locks_with(shared_map, 0, "locks of a file that is mapped");
+}
+
+static void attachments(void)
+{
+	int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+	struct shmid_ds info;
+	if (id < 0)
+		return;
+	pid_t pid = begin();
+	if (pid == 0) {
+		CHECK(shmat(id, NULL, 0) != (void *)-1);
+		fill(2 * MIB);
+		exit(STATUS);
+	}
+	expect_end(pid, "attachments");
+	CHECK(shmctl(id, IPC_STAT, &info) == 0 && shmctl(id, IPC_RMID, NULL) == 0);
+	CHECK_SAY(info.shm_nattch == 0, "%s: a segment is still attached", conf);
+	expect_helpers(0, "attachments");
+}
+
+/* ---- What its parent is told ------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t told;
+
+static void count_signal(int signal)
+{
+	(void)signal;
+	told++;
+}
+
+/* A parent that adopts nobody sees one child, and one signal; and the process group is empty at once. */
+static void parents(void)
+{
+	pid_t parent = begin();
+	if (parent == 0) {
+		signal(SIGCHLD, count_signal);
+		pid_t pid = begin();
+		if (pid == 0) {
+			setpgid(0, 0);
+			fill(2 * MIB);
+			exit(STATUS);
+		}
+		struct rusage usage;
+		int status;
+		CHECK(wait4(pid, &status, 0, &usage) == pid && status == STATUS << 8);
+		CHECK_SAY(kill(-pid, 0) < 0 && errno == ESRCH, "%s: its process group is not empty", conf);
+		CHECK_SAY(usage.ru_maxrss > 2048, "%s: ru_maxrss %ld", conf, usage.ru_maxrss);
+		proc_sleep_ms(100);
+		CHECK_SAY(told == 1, "%s: %d signals", conf, (int)told);
+		CHECK(waitpid(-1, &status, WNOHANG | __WALL) < 0 && errno == ECHILD);
+		CHECK(pmd_option_set("handoff", "off") == 0);
+		exit(STATUS);
+	}
+	expect_end(parent, "a parent");
+	expect_helpers(1, "a parent");
+}
+
+/* What it shares with a child copy-on-write is the child's, whoever drops it here. */
+static void children(void)
+{
+	char *p;
+	pid_t pid = begin();
+	if (pid == 0) {
+		fill(2 * MIB);
+		p = t_malloc(BLOCK);
+		memset(p, 7, BLOCK);
+		pid_t process = getpid(), child = fork();
+		CHECK(child >= 0);
+		if (child == 0) {
+			check_time_limit(30);
+			while (getppid() == process)
+				proc_sleep_ms(1);
+			proc_sleep_ms(300);
+			for (size_t i = 0; i < BLOCK; i++)
+				CHECK(p[i] == 7);
+			CHECK(pmd_option_set("handoff", "off") == 0);
+			_exit(0);
+		}
+		exit(STATUS);
+	}
+	expect_end(pid, "children");
+	int status, failed = 0;
+	while (waitpid(-1, &status, __WALL) > 0)
+		failed += status != 0;
+	CHECK_SAY(!failed, "%s: a child's memory", conf);
+}
+
+/* ---- Options ----------------------------------------------------------------------------------------------------- */
+
+static void option(const char *name, const char *value, size_t wanted)
+{
+	pid_t pid = begin();
+	if (pid == 0) {
+		CHECK(pmd_option_set(name, value) == 0);
+		fill(2 * MIB);
+		exit(STATUS);
+	}
+	expect_end(pid, value);
+	expect_helpers(wanted, name);
+}
+
+static void options(void)
+{
+	option("handoff", "off", 0);
+	option("handoff_min", "1G", 0);
+	option("handoff_min", "1500K", 1);
+	option("handoff_max", "1500K", 0);
+	option("handoff_max", "1G", 1);
+	option("handoff_max", "none", 1);
+}
+
+int main(int argc, char **argv)
+{
+	if (SANITIZED)
+		SKIP("no handoff beside a sanitizer");
+	conf = VARIANTS(argc, argv, "handoff_min:1M", "handoff_min:1M,handoff:off");
+	is_auto = !strstr(conf, "handoff:off");
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	CHECK(mkdtemp(place));
+	texts();
+	ports();
+	locks();
+	attachments();
+	parents();
+	children();
+	if (is_auto)
+		options();
+	char name[64];
+	snprintf(name, sizeof name, "%s/file", place);
+	unlink(name);
+	rmdir(place);
+	CHECK(pmd_option_set("handoff", "off") == 0);
+	return 0;
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A handoff of which something fails, is slow or is killed; and handlers that run after it and do what they like. The exit
+ * status is right, nothing hangs, and no helper is left.
+ */
+#include "api.h"
+#include "inject.h"
+#include "proc.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "os/pressure.h"
+
+enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 5000, ERRNOS = 12, EITHER = 9 };
+
+static void fill(void)
+{
+	for (size_t done = 0; done < 2 * MIB; done += BLOCK) {
+		char *p = t_malloc(BLOCK);
+		CHECK(p);
+		memset(p, 1, BLOCK);
+	}
+}
+
+/* How many helpers there are; all must end. This program adopts them. */
+static size_t helpers(const char *what)
+{
+	size_t count = 0;
+	int status;
+	for (int waited = 0;; waited++) {
+		pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+		if (pid < 0)
+			return count;
+		CHECK_SAY(waited < HELPER_MS, "%s: a helper is left", what);
+		if (pid == 0)
+			proc_sleep_ms(1);
+		count += pid > 0;
+	}
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static pid_t begin(void)
+{
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0)
+		check_child(30);
+	return pid;
+}
+
+static void expect_end(pid_t pid, const char *what)
+{
+	int status = check_wait(pid);
+	CHECK_SAY(status == STATUS << 8, "%s: wait status %#x", what, (unsigned)status);
+}
+
+/* ---- Calls that fail --------------------------------------------------------------------------------------------- */
+
+static const struct call {
+	const char *name;
+	long nr;
+	size_t helpers; /* when it fails; EITHER: it ends before or after the process does */
+	int errnos[ERRNOS];
+} calls[] = {
+	{"clone",
+	 SYS_clone,
+	 0,
+	 {EAGAIN, EACCES, EBUSY, EEXIST, EINVAL, ENOMEM, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, EUSERS}},
+	{"pipe2", SYS_pipe2, 0, {EMFILE, ENFILE, EFAULT, EINVAL, ENOSYS, EPERM}},
+	{"close_range", SYS_close_range, 0, {ENOSYS, EINVAL, EMFILE, ENOMEM, EPERM}},
+	{"pidfd_open", SYS_pidfd_open, 0, {ENOSYS, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ESRCH, EPERM}},
+	{"rt_sigprocmask", SYS_rt_sigprocmask, 0, {EFAULT, EINVAL, ENOSYS, EPERM}},
+	{"openat", SYS_openat, 0, {ENOENT, EACCES, EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM, EINTR}},
+	{"read", SYS_read, 0, {EIO, EACCES, EINVAL, ENOSYS, EPERM, ESRCH}},
+	{"getppid", SYS_getppid, 0, {ENOSYS, EPERM}},
+	{"getpid", SYS_getpid, 0, {ENOSYS, EPERM}},
+	{"ppoll", SYS_ppoll, EITHER, {ENOSYS, EFAULT, EINVAL, ENOMEM, EAGAIN, EPERM}},
+	{"unshare", SYS_unshare, 1, {EINVAL, EPERM, ENOMEM, ENOSYS, ENOSPC}},
+	{"setsid", SYS_setsid, 1, {EPERM, ENOSYS}},
+	{"chdir", SYS_chdir, 1, {EACCES, ENOENT, ENOSYS, EPERM}},
+	{"prctl", SYS_prctl, 1, {EFAULT, EINVAL, ENOSYS, EPERM}},
+	{"madvise", SYS_madvise, 1, {EINVAL, EAGAIN, ENOMEM, ENOSYS, EPERM}},
+	{"futex", SYS_futex, 1, {EAGAIN, EINVAL, ENOSYS, EPERM}},
+	{"sched_getaffinity", SYS_sched_getaffinity, 1, {EFAULT, EINVAL, ENOSYS, EPERM}},
+	{"sched_setaffinity", SYS_sched_setaffinity, 1, {EINVAL, EPERM, ENOSYS}},
+	{"getcpu", SYS_getcpu, 1, {EFAULT, ENOSYS, EPERM}},
+	{"sched_setscheduler", SYS_sched_setscheduler, 1, {EINVAL, EPERM, ENOSYS}},
+	{"setpriority", SYS_setpriority, 1, {EACCES, EPERM, ENOSYS}},
+	{"write", SYS_write, 1, {EINVAL, EACCES, EIO, EPERM}},
+	{"close", SYS_close, 1, {EIO, EINVAL, EPERM}},
+};
+
+static void fails(const struct call *c, int error)
+{
+	pid_t pid = begin();
+	if (pid == 0) {
+		fill();
+		inject_add((struct inject_rule){.nr = c->nr,
+						.action = INJECT_FAIL,
+						.error = error,
+						.first = 1,
+						.last = error == EINTR ? 3 : 0});
+		exit(STATUS);
+	}
+	expect_end(pid, c->name);
+	size_t found = helpers(c->name);
+	CHECK_SAY(found == c->helpers || (found <= 1 && (c->helpers == EITHER || error == EINTR)),
+		  "%s, errno %d: %zu helpers", c->name, error, found);
+}
+
+/* Only the n-th call fails. */
+static void fails_once(const struct call *c, int error)
+{
+	for (size_t n = 1; n <= 6; n++) {
+		pid_t pid = begin();
+		if (pid == 0) {
+			fill();
+			inject_add((struct inject_rule){
+				.nr = c->nr, .action = INJECT_FAIL, .error = error, .first = n, .last = n});
+			exit(STATUS);
+		}
+		expect_end(pid, c->name);
+		CHECK(helpers(c->name) <= 1);
+	}
+}
+
+/* ---- Slow, and killed -------------------------------------------------------------------------------------------- */
+
+/* Each call may take long: the process ends all the same, soon, and so does the helper. */
+static void slow(const struct call *c)
+{
+	uint64_t start = now_ms();
+	pid_t pid = begin();
+	if (pid == 0) {
+		fill();
+		inject_seed((uint64_t)c->nr);
+		inject_add((struct inject_rule){.nr = c->nr, .before_us = 300000, .last = 1});
+		exit(STATUS);
+	}
+	expect_end(pid, c->name);
+	CHECK_SAY(now_ms() - start < 2000, "%s: took %zu ms", c->name, (size_t)(now_ms() - start));
+	CHECK(helpers(c->name) <= 1);
+}
+
+/* The first child of process PID; 0: none. */
+static pid_t child_of(pid_t pid)
+{
+	char name[64], text[64] = "";
+	snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	return n > 0 ? atoi(text) : 0;
+}
+
+/* The helper is killed, or stopped, before it has answered. */
+static void killed(long nr, int signal, const char *what)
+{
+	uint64_t start = now_ms();
+	pid_t pid = begin(), helper = 0;
+	if (pid == 0) {
+		fill();
+		inject_seed(5);
+		inject_add((struct inject_rule){.nr = nr, .before_us = 1000000, .last = 1});
+		exit(STATUS);
+	}
+	while (!(helper = child_of(pid)) && waitpid(pid, NULL, WNOHANG | WNOWAIT) == 0)
+		;
+	if (helper)
+		kill(helper, signal);
+	expect_end(pid, what);
+	CHECK_SAY(now_ms() - start < 1000, "%s: took %zu ms", what, (size_t)(now_ms() - start));
+	if (helper && signal == SIGSTOP)
+		kill(helper, SIGKILL);
+	CHECK(helpers(what) <= 1);
+}
+
+/* The process is killed before the helper has answered. */
+static void kills_itself(long nr, const char *what)
+{
+	pid_t pid = begin();
+	if (pid == 0) {
+		fill();
+		inject_seed(5);
+		inject_add((struct inject_rule){.nr = nr, .before_us = 200000, .last = 1});
+		exit(STATUS);
+	}
+	while (!child_of(pid) && waitpid(pid, NULL, WNOHANG | WNOWAIT) == 0)
+		;
+	kill(pid, SIGKILL);
+	check_wait(pid);
+	CHECK_SAY(helpers(what) <= 1, "%s", what);
+}
+
+/* ---- Handlers that run later ------------------------------------------------------------------------------------- */
+
+static void (*late)(void);
+
+static void run_late(void *unused)
+{
+	(void)unused;
+	if (late)
+		late();
+}
+
+int __cxa_atexit(void (*handler)(void *), void *argument, void *library);
+
+/* Before the library's own constructors: so its handler has run when this one does. */
+__attribute__((constructor(101))) static void register_late(void)
+{
+	__cxa_atexit(run_late, NULL, NULL);
+}
+
+static int tell[2];
+
+static void use_heap(void)
+{
+	CHECK(t_malloc(10) != NULL);
+	fill();
+}
+
+static char self[] = "/proc/self/exe", word_wait[] = "wait";
+
+static void exec_late(void)
+{
+	char *const args[] = {self, word_wait, NULL};
+	dup2(tell[0], 0);
+	execv(self, args);
+	CHECK(!"execv");
+}
+
+static void wait_for_byte(void)
+{
+	char byte;
+	CHECK(read(0, &byte, 1) >= 0);
+}
+
+static void fork_late(void)
+{
+	if (fork() == 0) {
+		close(tell[1]);
+		dup2(tell[0], 0);
+		wait_for_byte();
+		late = NULL;
+		CHECK(pmd_option_set("handoff", "off") == 0);
+		_exit(0);
+	}
+}
+
+static void close_late(void)
+{
+	for (int fd = 3; fd < 100; fd++)
+		close(fd);
+	proc_sleep_ms(50);
+	fill();
+}
+
+static void abort_late(void)
+{
+	abort();
+}
+
+static pid_t begin_with(void (*handler)(void))
+{
+	CHECK(pipe2(tell, O_CLOEXEC) == 0);
+	pid_t pid = begin();
+	if (pid == 0) {
+		close(tell[1]);
+		late = handler;
+		fill();
+		exit(STATUS);
+	}
+	return pid;
+}
+
+static char state_of(pid_t pid)
+{
+	char name[64], text[512] = "";
+	snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	CHECK(read(fd, text, sizeof text - 1) >= 0);
+	close(fd);
+	const char *end = strrchr(text, ')');
+	return end ? end[2] : 0;
+}
+
+/* The new program goes on; the old memory must not. */
+static void execs(void)
+{
+	pid_t pid = begin_with(exec_late), helper = 0;
+	int waited;
+	for (waited = 0; waited < HELPER_MS && !(helper = child_of(pid)); waited++)
+		proc_sleep_ms(1);
+	CHECK_SAY(helper, "no helper before a late exec");
+	for (; waited < HELPER_MS && state_of(helper) != 'Z'; waited++)
+		proc_sleep_ms(1);
+	CHECK_SAY(state_of(helper) == 'Z', "after a late exec the helper goes on");
+	CHECK(write(tell[1], "", 1) == 1);
+	expect_end(pid, "a late exec");
+	CHECK(helpers("a late exec") == 1);
+	close(tell[0]);
+	close(tell[1]);
+}
+
+/* A child that was forked late holds the pipe. The helper does not wait for it. */
+static void forks(void)
+{
+	size_t ended = 0;
+	int status;
+	pid_t pid = begin_with(fork_late);
+	expect_end(pid, "a late fork");
+	for (int waited = 0; waited < HELPER_MS && !ended; waited++) {
+		ended += waitpid(-1, &status, WNOHANG | __WALL) > 0;
+		proc_sleep_ms(1);
+	}
+	CHECK_SAY(ended == 1, "the helper waits for a child that was forked late");
+	CHECK(write(tell[1], "", 1) == 1);
+	CHECK(helpers("a late fork") == 1);
+	close(tell[0]);
+	close(tell[1]);
+}
+
+static void handlers(void)
+{
+	expect_end(begin_with(use_heap), "a late use of the heap");
+	CHECK(helpers("a late use of the heap") == 1);
+	expect_end(begin_with(close_late), "a late close");
+	CHECK(helpers("a late close") == 1);
+	int status = check_wait(begin_with(abort_late));
+	CHECK_SAY(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "a late abort: %#x", (unsigned)status);
+	CHECK(helpers("a late abort") == 1);
+	execs();
+	forks();
+}
+
+/* ---- Too little memory ------------------------------------------------------------------------------------------- */
+
+static void write_file(const char *dir, const char *name, const char *text)
+{
+	char path[256];
+	snprintf(path, sizeof path, "%s%s", dir, name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+static void room(const char *dir, size_t wanted, const char *what)
+{
+	pid_t pid = begin();
+	if (pid == 0) {
+		pressure_root = dir;
+		fill();
+		exit(STATUS);
+	}
+	expect_end(pid, what);
+	size_t found = helpers(what);
+	CHECK_SAY(found == wanted, "%s: %zu helpers", what, found);
+}
+
+static void rooms(void)
+{
+	static const char *const folders[] = {
+		"/proc", "/proc/self", "/sys", "/sys/fs", "/sys/fs/cgroup", "/sys/fs/cgroup/a", "/sys/fs/cgroup/a/b"};
+	static const char *const files[] = {"/proc/meminfo",
+					    "/proc/self/cgroup",
+					    "/sys/fs/cgroup/cgroup.controllers",
+					    "/sys/fs/cgroup/a/memory.max",
+					    "/sys/fs/cgroup/a/memory.current",
+					    "/sys/fs/cgroup/a/memory.stat"};
+	char dir[] = "/tmp/t_exit_errors.XXXXXX", path[256];
+	CHECK(mkdtemp(dir));
+	for (size_t i = 0; i < LENGTH(folders); i++) {
+		snprintf(path, sizeof path, "%s%s", dir, folders[i]);
+		CHECK(mkdir(path, 0700) == 0);
+	}
+	room(dir, 0, "no file that says how much memory there is");
+	write_file(dir, files[0], "MemTotal: 100000000 kB\nMemAvailable: 1000 kB\n");
+	room(dir, 0, "a machine without memory");
+	write_file(dir, files[0], "MemTotal: 100000000 kB\nMemAvailable: 9000000 kB\n");
+	room(dir, 1, "a machine with memory");
+	write_file(dir, files[1], "1:memory:/x\n0::/a/b\n");
+	write_file(dir, files[2], "memory\n");
+	room(dir, 1, "a cgroup without a limit");
+	write_file(dir, files[3], "10000000\n");
+	write_file(dir, files[4], "9999999\n");
+	write_file(dir, files[5], "anon 1\ninactive_file 0\n");
+	room(dir, 0, "a cgroup close to its limit");
+	write_file(dir, files[5], "anon 1\ninactive_file 8000000\n");
+	room(dir, 1, "a cgroup close to its limit for file pages");
+	for (size_t i = 0; i < LENGTH(files); i++) {
+		snprintf(path, sizeof path, "%s%s", dir, files[i]);
+		unlink(path);
+	}
+	for (size_t i = LENGTH(folders); i-- > 0;) {
+		snprintf(path, sizeof path, "%s%s", dir, folders[i]);
+		rmdir(path);
+	}
+	rmdir(dir);
+}
+
+int main(int argc, char **argv)
+{
+	if (SANITIZED)
+		SKIP("no handoff beside a sanitizer");
+	if (argc > 1 && strcmp(argv[1], word_wait) == 0) {
+		wait_for_byte();
+		return STATUS;
+	}
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	CHECK(pmd_option_set("handoff_min", "1M") == 0);
+	for (size_t i = 0; i < LENGTH(calls); i++) {
+		for (size_t j = 0; j < ERRNOS && calls[i].errnos[j]; j++)
+			fails(&calls[i], calls[i].errnos[j]);
+		fails_once(&calls[i], calls[i].errnos[0]);
+		slow(&calls[i]);
+	}
+	killed(SYS_close_range, SIGKILL, "killed before it parts");
+	killed(SYS_pidfd_open, SIGKILL, "killed before it looks");
+	killed(SYS_close_range, SIGSTOP, "stopped");
+	kills_itself(SYS_close_range, "a process that is killed early");
+	kills_itself(SYS_pidfd_open, "a process that is killed late");
+	handlers();
+	rooms();
+	CHECK(pmd_option_set("handoff", "off") == 0);
+	return 0;
+}
