@@ -5,7 +5,7 @@
 RELEASE_MEASURES = bench/scatter bench/latency bench/server bench/churn bench/swing bench/release_who
 
 noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle bench/exit $(RELEASE_MEASURES)
-EXTRA_DIST += bench/allocators.py bench/compare.py bench/instructions.py bench/footprint.py bench/release.py \
+EXTRA_DIST += bench/allocators.py bench/compare.py bench/instructions.py bench/footprint.py bench/release.py bench/exit.py \
 	bench/variants.py
 
 bench_bench_SOURCES = bench/bench.h bench/tools.c bench/bench.c bench/hot.c bench/batch.c bench/replace.c \
@@ -50,4 +50,7 @@ bench-footprint: bench/footprint$(EXEEXT) bench/idle$(EXEEXT) libpmdalloc.la
 bench-release: bench/footprint$(EXEEXT) $(RELEASE_MEASURES) libpmdalloc.la
 	python3 $(top_srcdir)/bench/release.py $(BENCH_RUN)
 
-.PHONY: bench bench-instructions bench-footprint bench-release
+bench-exit: bench/exit$(EXEEXT) libpmdalloc.la
+	python3 $(top_srcdir)/bench/exit.py $(BENCH_RUN)
+
+.PHONY: bench bench-instructions bench-footprint bench-release bench-exit

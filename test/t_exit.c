@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -288,6 +289,39 @@ static void children(void)
 	CHECK_SAY(!failed, "%s: a child's memory", conf);
 }
 
+/* Another process in the same memory, which goes on: nothing of it may be dropped. */
+static char *shared;
+static char sharer_stack[64 << 10] __attribute__((aligned(16)));
+
+static int check_shared(void *process)
+{
+	while (getppid() == *(pid_t *)process)
+		proc_sleep_ms(1);
+	proc_sleep_ms(300);
+	for (size_t i = 0; i < 2 * MIB; i++)
+		if (shared[i] != 7)
+			return 1;
+	return 0;
+}
+
+static void sharers(void)
+{
+	static pid_t process;
+	pid_t pid = begin();
+	if (pid == 0) {
+		shared = t_malloc(2 * MIB);
+		memset(shared, 7, 2 * MIB);
+		process = getpid();
+		CHECK(clone(check_shared, sharer_stack + sizeof sharer_stack, CLONE_VM | SIGCHLD, &process) > 0);
+		exit(STATUS);
+	}
+	expect_end(pid, "sharers");
+	int status, count = 0;
+	for (pid_t other; (other = waitpid(-1, &status, __WALL)) > 0; count++)
+		CHECK_SAY(status == 0, "%s: what another process shares was dropped (%#x)", conf, (unsigned)status);
+	CHECK(count == (is_auto ? 2 : 1));
+}
+
 /* ---- Options ----------------------------------------------------------------------------------------------------- */
 
 static void option(const char *name, const char *value, size_t wanted)
@@ -326,6 +360,7 @@ int main(int argc, char **argv)
 	attachments();
 	parents();
 	children();
+	sharers();
 	if (is_auto)
 		options();
 	char name[64];

@@ -70,9 +70,10 @@ static bool has_room(size_t held)
 /*
  * A mapping holds what it maps. A file that is locked with flock(2), a System V segment whose attachments somebody
  * counts, an io_uring with the sockets in it must not be held longer than by the process. Private mappings of files are
- * those of the program and its libraries; shared memory without a name nobody else can come to.
+ * those of the program and its libraries; shared memory without a name nobody else can come to; what the C library maps of
+ * its own files (gconv-modules.cache, in every program with a locale) nobody locks.
  */
-static const char harmless[][24] = {"/dev/zero (deleted)\n", "/memfd:", "[", "\n"};
+static const char harmless[][24] = {"/dev/zero (deleted)\n", "/memfd:", "[", "\n", "/usr/lib"};
 
 enum {
 	MAPS_BYTES = 256 << 10

@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+The end of a process: how long its parent waits, when its memory is free again, and how soon a server's port is.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+import allocators  # noqa: E402
+import variants  # noqa: E402
+
+GONE_BAR_US = 600
+GROWTH_BAR = 1.5  # times what 64 MiB take
+BACK_BAR = 0.75  # of the plain exit's time
+SMALL_BAR_US = 5
+REDIS_BAR = 1 / 20  # of jemalloc's time
+SMALL_MIB = 1
+PLAIN = "pmdalloc handoff:off"
+SMALL_PAGES = "thp:never"  # the kernel tears huge pages down thirty times faster
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def program(arguments, name):
+    return os.path.join(arguments.programs, name)
+
+
+def milliseconds(nanoseconds):
+    return f"{nanoseconds / 1e6:.2f}"
+
+
+# ---- A process of some size ----------------------------------------------------------------------------------------
+
+
+def size_variants(paths):
+    ours = variants.ours(paths, allocators.OURS, SMALL_PAGES)
+    ours += variants.ours(paths, PLAIN, SMALL_PAGES + ",handoff:off")
+    ours += variants.ours(paths, "pmdalloc thp:auto", "")
+    return ours + variants.peers(paths)
+
+
+def size(arguments, paths):
+    results = {}
+    for mib in arguments.sizes:
+        say(f"size: {mib} MiB")
+        options = {"mib": mib, "rounds": max(1, min(50, 4096 // mib)), "how": "exit"}
+        chosen = size_variants(paths)
+        runs = variants.interleaved(arguments.rounds, chosen,
+                                    lambda v, o=options: variants.run(program(arguments, "exit"), v, o))
+        results[mib] = runs
+        print(f"{mib} MiB, from exit() on: milliseconds, medians of {arguments.rounds} runs")
+        names = ("gone_p50", "gone_max", "back_p50", "back_max")
+        allocators.table(["", "parent told", "longest", "memory free", "longest"],
+                         [[n, *(milliseconds(variants.median(f, x)) for x in names)] for n, f in runs.items()])
+        print()
+    return results
+
+
+def size_bars(results):
+    bars = []
+    for mib, runs in results.items():
+        ours = runs[allocators.OURS]
+        gone = variants.median(ours, "gone_p50") / 1000
+        if mib >= 4096:
+            bars.append((f"{mib} MiB: microseconds until the parent is told", gone, GONE_BAR_US))
+            bars.append((f"{mib} MiB: memory free, of the plain exit's time",
+                         variants.median(ours, "back_p50") / variants.median(runs[PLAIN], "back_p50"), BACK_BAR))
+        if mib > 64 and 64 in results:
+            bars.append((f"{mib} MiB: parent told, times 64 MiB's",
+                         gone * 1000 / variants.median(results[64][allocators.OURS], "gone_p50"), GROWTH_BAR))
+    return bars
+
+
+# ---- A small process -----------------------------------------------------------------------------------------------
+
+
+def small(arguments, paths):
+    say("small processes")
+    options = {"mib": SMALL_MIB, "block": 4096, "rounds": 500, "how": "exit"}
+    runs = variants.interleaved(2 * arguments.rounds, size_variants(paths)[:2],
+                                lambda v: variants.run(program(arguments, "exit"), v, options))
+    rows = [[n, f"{variants.median(f, 'gone_p50') / 1000:.1f}", f"{variants.spread(f, 'gone_p50'):.0f} %"]
+            for n, f in runs.items()]
+    print(f"{SMALL_MIB} MiB, below handoff_min: microseconds until the parent is told")
+    allocators.table(["", "median", "spread"], rows)
+    print()
+    return runs
+
+
+def small_bars(results):
+    ours, plain = (variants.median(results[n], "gone_p50") / 1000 for n in (allocators.OURS, PLAIN))
+    return [("a small process: microseconds more than without", ours - plain, SMALL_BAR_US)]
+
+
+# ---- redis-server --------------------------------------------------------------------------------------------------
+
+
+def talk(port, text, timeout=60):
+    """The first line that the server on PORT answers to TEXT; empty when it ends instead."""
+    with socket.create_connection(("127.0.0.1", port), timeout) as s:
+        s.sendall(text.encode() + b"\r\n")
+        return s.makefile().readline().strip()
+
+
+def start_server(variant, port, folder):
+    command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", folder,
+               "--enable-debug-command", "local"]
+    server = subprocess.Popen(command, env=variant.environment(), stdout=subprocess.DEVNULL)
+    for _ in range(30000):
+        try:
+            if talk(port, "PING") == "+PONG":
+                return server
+        except OSError:
+            time.sleep(0.0005)
+    sys.exit(f"redis-server under {variant.name} does not answer")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def can_bind(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+
+
+def stop_server(variant, mib):
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_server(variant, port, folder)
+        talk(port, f"DEBUG POPULATE {mib * 256} key 4000", 600)
+        with socket.create_connection(("127.0.0.1", port)) as s:
+            begin = time.monotonic_ns()
+            s.sendall(b"SHUTDOWN NOSAVE\r\n")
+            server.wait()
+            gone = time.monotonic_ns() - begin
+        free = can_bind(port)
+        begin = time.monotonic_ns()
+        server = start_server(variant, port, folder)
+        again = time.monotonic_ns() - begin
+        talk(port, "SHUTDOWN NOSAVE")
+        server.wait()
+    return {"gone": gone, "port_free": int(free), "answers_again": again}
+
+
+def redis_variants(paths):
+    """Debian's redis-server is linked with jemalloc, so that is without a preload."""
+    return variants.ours(paths, allocators.OURS, "") + variants.ours(paths, "pmdalloc thp:never", SMALL_PAGES) + \
+        variants.ours(paths, PLAIN, SMALL_PAGES + ",handoff:off") + [variants.Variant("jemalloc", None)]
+
+
+def redis(arguments, paths):
+    if not shutil.which("redis-server"):
+        say("redis-server is not installed: left out")
+        return {}
+    say(f"redis-server with {arguments.redis_mib} MiB")
+    runs = variants.interleaved(arguments.rounds, redis_variants(paths),
+                                lambda v: stop_server(v, arguments.redis_mib))
+    rows = [[n, milliseconds(variants.median(f, "gone")), milliseconds(max(x["gone"] for x in f)),
+             "yes" if all(x["port_free"] for x in f) else "NO", milliseconds(variants.median(f, "answers_again"))]
+            for n, f in runs.items()]
+    print(f"redis-server with {arguments.redis_mib} MiB, from SHUTDOWN NOSAVE on: milliseconds")
+    allocators.table(["", "gone", "longest", "port free", "the next one answers"], rows)
+    print()
+    return runs
+
+
+def redis_bars(results):
+    if not results:
+        return []
+    bars = [("redis-server: gone, of jemalloc's time",
+             variants.median(results[allocators.OURS], "gone") / variants.median(results["jemalloc"], "gone"),
+             REDIS_BAR)]
+    bars.append(("redis-server: ports not free", sum(1 - x["port_free"] for x in results[allocators.OURS]), 0))
+    return bars
+
+
+# ---- All -----------------------------------------------------------------------------------------------------------
+
+MEASURES = {"size": (size, size_bars), "small": (small, small_bars), "redis": (redis, redis_bars)}
+
+
+def parse():
+    p = allocators.parser(__doc__)
+    p.add_argument("--measures", default=",".join(MEASURES), help="only these (commas between; default all)")
+    p.add_argument("--sizes", default="64,1024,4096,8192", help="MiB of the processes that end")
+    p.add_argument("--redis-mib", type=int, default=4096, help="MiB in redis-server (default 4096)")
+    p.add_argument("--rounds", type=int, default=5, help="how often each is run (default 5)")
+    p.add_argument("--quick", action="store_true", help="2 rounds, 64 and 1024 MiB")
+    arguments = p.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.sizes, arguments.redis_mib = 2, "64,1024", 1024
+    arguments.sizes = [int(x) for x in arguments.sizes.split(",")]
+    arguments.programs = os.path.abspath(arguments.programs)
+    arguments.chosen = arguments.measures.split(",")
+    unknown = set(arguments.chosen) - set(MEASURES)
+    if unknown:
+        p.error(f"unknown measures: {' '.join(unknown)}")
+    return arguments
+
+
+def main():
+    arguments = parse()
+    allocators.warn_if_busy()
+    paths = allocators.chosen(arguments)
+    results, bars = {}, []
+    for name in arguments.chosen:
+        measure, bars_of = MEASURES[name]
+        results[name] = measure(arguments, paths)
+        if allocators.OURS in paths:
+            bars += bars_of(results[name])
+        if arguments.json:
+            with open(arguments.json, "w", encoding="utf-8") as out:
+                json.dump(results, out, indent=1)
+                out.write("\n")
+    return 1 if not allocators.judge(bars) and arguments.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
