@@ -2,6 +2,8 @@
 # What runs programs under the library without linking them to it.
 if OVERRIDE
 bin_SCRIPTS += LD_PRELOAD/pmdalloc-run
+pkglibexec_PROGRAMS = LD_PRELOAD/pmdalloc-time-exit
+LD_PRELOAD_pmdalloc_time_exit_SOURCES = LD_PRELOAD/time_exit.c
 systemddir = $(pkgdatadir)/systemd
 systemd_DATA = LD_PRELOAD/pmdalloc.conf
 preloaddocdir = $(docdir)/LD_PRELOAD

@@ -10,6 +10,7 @@
 #include "exit/handoff.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "cache/cache.h"
 #include "cache/memcheck.h"
@@ -70,10 +71,22 @@ static void start_helper(size_t held)
 	os_close(fds[0]);
 }
 
+/* Whoever measures how long the end takes is told when it begins. A process that is no child of his tells nobody. */
+static void tell_time(void)
+{
+	static _Atomic bool told;
+	uint32_t listener = (uint32_t)OPTION(time_exit);
+
+	if (UNLIKELY(listener) && atomic_load_explicit(&owner, memory_order_relaxed) == os_process_id() &&
+	    os_parent_id() == listener && !atomic_exchange_explicit(&told, true, memory_order_relaxed))
+		os_tell(listener, SIGURG, os_now_us());
+}
+
 void handoff_begin(void)
 {
 	size_t held = limit_held_bytes();
 
+	tell_time();
 	if (is_worth_it(held) && !atomic_exchange_explicit(&tried, true, memory_order_acquire) &&
 	    conditions_allow(atomic_load_explicit(&forbidden, memory_order_relaxed)))
 		start_helper(held);

@@ -7,6 +7,7 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -49,6 +50,15 @@ bool os_keep_descriptor(int fd)
 uint32_t os_parent_id(void)
 {
 	return (uint32_t)os_syscall(SYS_getppid, 0, 0, 0, 0, 0, 0);
+}
+
+void os_tell(uint32_t number, int signal, uint64_t value)
+{
+	siginfo_t info = {.si_code = SI_QUEUE};
+
+	info.si_pid = (pid_t)os_process_id();
+	info.si_value.sival_ptr = (void *)(uintptr_t)value;
+	os_syscall(SYS_rt_sigqueueinfo, number, signal, (long)&info, 0, 0, 0);
 }
 
 int os_process_descriptor(uint32_t number)

@@ -34,6 +34,9 @@ bool os_keep_descriptor(int fd);
 /* The process that the calling one is a child of; 0 when that is in another pid namespace. */
 uint32_t os_parent_id(void);
 
+/* Sends process NUMBER a signal with VALUE in it. */
+void os_tell(uint32_t number, int signal, uint64_t value);
+
 /* A descriptor that is readable when process NUMBER has ended; -1 if it cannot be had. */
 int os_process_descriptor(uint32_t number);
 

@@ -44,6 +44,19 @@ expect 0 0 "$run" "$run" sh -c "$print_preload"
 expect 0 1 "$run" -o nonsense:1 true
 grep -q "nonsense" "$work/err" || fail "an unknown option is not named"
 
+# A process of its own; perl's heap is large enough for a handoff.
+expect 7 1 "$run" --time-exit sh -c 'exit 7'
+grep -q 'sh: its parent waited [0-9.]* ms from its last act; no handoff' "$work/err" || fail "--time-exit: $(cat "$work/err")"
+# shellcheck disable=SC2016 # for the inner shell
+expect 143 1 "$run" --time-exit sh -c 'kill -TERM $$'
+grep -q 'no last act was seen' "$work/err" || fail "--time-exit of a signal: $(cat "$work/err")"
+expect 127 1 "$run" --time-exit "$work/none"
+if command -v perl >/dev/null; then
+	# shellcheck disable=SC2016 # for perl
+	expect 3 1 "$run" --time-exit perl -e '$x = "x" x 200_000_000; exit 3'
+	grep -q 'perl: .* its memory was free after [0-9.]* ms' "$work/err" || fail "--time-exit: $(cat "$work/err")"
+fi
+
 # Linked elsewhere, it still finds its library; copied away from it, it says so.
 ln -s "$run" "$work/link"
 expect 0 0 "$work/link" true
