@@ -53,7 +53,7 @@ def size(arguments, paths):
     results = {}
     for mib in arguments.sizes:
         say(f"size: {mib} MiB")
-        options = {"mib": mib, "rounds": max(1, min(50, 4096 // mib)), "how": "exit"}
+        options = {"mib": mib, "rounds": max(1, min(50, 4096 // mib)), "how": "exit", "freed": 1}
         chosen = size_variants(paths)
         runs = variants.interleaved(arguments.rounds, chosen,
                                     lambda v, o=options: variants.run(program(arguments, "exit"), v, o))

@@ -22,6 +22,7 @@ enum {
 	WORKER_STACK_BYTES = 8 << 10,
 	WORKERS_MAX = 15,  /* besides the helper itself */
 	PIECE_REGIONS = 8, /* a millisecond */
+	LOOK_MS = 60000,
 };
 
 _Atomic uint32_t helper_progress;
@@ -136,6 +137,30 @@ static bool find_parent(void)
 	return request.process >= 0 && os_parent_id() == request.parent;
 }
 
+/*
+ * Until the process has ended or runs another program. Whether the memory may be dropped then.
+ *
+ * The pipe may tell before all threads are gone, as some have descriptors of their own (the library's background thread),
+ * or because the program has closed what it does not know. Then the process's end counts, or, if it ran another program while
+ * somebody else shares its memory, the end of that: nothing tells of it, so that is looked at now and then.
+ */
+static bool wait_until_alone(void)
+{
+	int64_t ms = -1;
+
+	for (;;)
+		switch (os_wait_for_end(request.process, ms < 0 ? request.pipe : -1, ms)) {
+		case END_UNKNOWN:
+			return false;
+		case END_OF_PROCESS:
+			return os_is_alone();
+		default:
+			if (os_is_alone())
+				return true;
+			ms = ms < 0 ? 1 : ms < LOOK_MS ? 2 * ms : LOOK_MS;
+		}
+}
+
 static void run(void)
 {
 	if (!part_from_program() || !find_parent() || !conditions_allow_helper(request.held)) {
@@ -144,7 +169,7 @@ static void run(void)
 	}
 	answer(HELPER_READY);
 	os_leave_cpu(&request.cpus);
-	if (!os_wait_for_end(request.process, request.pipe) || !os_is_alone())
+	if (!wait_until_alone())
 		return;
 	os_prefer_to_be_killed();
 	os_lower_priority();

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/text.h"
 #include "os/os.h"
@@ -68,15 +69,18 @@ int os_process_descriptor(uint32_t number)
 	return fd < 0 ? -1 : (int)fd;
 }
 
-bool os_wait_for_end(int process, int pipe)
+enum end os_wait_for_end(int process, int pipe, int64_t ms)
 {
 	struct pollfd fds[] = {{.fd = process, .events = POLLIN}, {.fd = pipe}};
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 	long result;
 
 	do
-		result = os_syscall(SYS_ppoll, (long)fds, 2, 0, 0, 0, 0);
+		result = os_syscall(SYS_ppoll, (long)fds, 2, ms < 0 ? 0 : (long)&t, 0, 0, 0);
 	while (result == -EINTR);
-	return result > 0;
+	if (result <= 0)
+		return result ? END_UNKNOWN : END_OF_TIME;
+	return fds[0].revents ? END_OF_PROCESS : END_OF_PIPE;
 }
 
 /* That needs no right and changes nothing: the kernel looks for other users, as it could not part from them. */

@@ -40,8 +40,12 @@ void os_tell(uint32_t number, int signal, uint64_t value);
 /* A descriptor that is readable when process NUMBER has ended; -1 if it cannot be had. */
 int os_process_descriptor(uint32_t number);
 
-/* Waits until PROCESS, as above, is readable or nobody can write to PIPE any more. False if that cannot be waited for. */
-bool os_wait_for_end(int process, int pipe);
+/*
+ * Waits until PROCESS, as above, is readable, or nobody can write to PIPE any more (-1: whatever happens there), or for MS
+ * milliseconds (-1: without end).
+ */
+enum end { END_UNKNOWN, END_OF_PROCESS, END_OF_PIPE, END_OF_TIME };
+enum end os_wait_for_end(int process, int pipe, int64_t ms);
 
 /* Whether nobody else uses the calling process's address space. False also where the kernel does not say. */
 bool os_is_alone(void);
