@@ -344,6 +344,49 @@ static void handlers(void)
 	forks();
 }
 
+/* ---- Cores ------------------------------------------------------------------------------------------------------- */
+
+/* Bytes of the core of a process that aborts when its helper, if it has one, is there; -1: none. */
+static off_t core_size(const char *handoff)
+{
+	const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+	char dir[] = "/tmp/t_exit_errors.XXXXXX", name[64];
+	struct stat info = {.st_size = -1};
+	CHECK(mkdtemp(dir));
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_time_limit(30);
+		CHECK(setrlimit(RLIMIT_CORE, &all) == 0 && chdir(dir) == 0);
+		CHECK(pmd_option_set("handoff", handoff) == 0);
+		late = abort_late;
+		fill();
+		exit(STATUS);
+	}
+	int status = check_wait(pid);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	snprintf(name, sizeof name, "%s/core", dir);
+	if (stat(name, &info)) {
+		snprintf(name, sizeof name, "%s/core.%d", dir, (int)pid);
+		stat(name, &info);
+	}
+	CHECK(WCOREDUMP(status) || info.st_size < 0);
+	unlink(name);
+	rmdir(dir);
+	helpers("a core");
+	return info.st_size;
+}
+
+/* Where there are cores, and they are files. */
+static void cores(void)
+{
+	off_t plain = core_size("off"), beside = core_size("auto");
+	CHECK_SAY(llabs((long long)plain - beside) < 1 << 18, "a core of %lld bytes instead of %lld", (long long)beside,
+		  (long long)plain);
+	if (plain < (off_t)(2 * MIB))
+		check_say("no core with the heap in it is written here\n");
+}
+
 /* ---- Too little memory ------------------------------------------------------------------------------------------- */
 
 static void write_file(const char *dir, const char *name, const char *text)
@@ -418,7 +461,7 @@ int main(int argc, char **argv)
 		return STATUS;
 	}
 	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-	CHECK(pmd_option_set("handoff_min", "1M") == 0);
+	CHECK(pmd_option_set("handoff_min", "1M") == 0 && pmd_option_set("handoff_despite", "load") == 0);
 	for (size_t i = 0; i < LENGTH(calls); i++) {
 		for (size_t j = 0; j < ERRNOS && calls[i].errnos[j]; j++)
 			fails(&calls[i], calls[i].errnos[j]);
@@ -431,6 +474,8 @@ int main(int argc, char **argv)
 	kills_itself(SYS_close_range, "a process that is killed early");
 	kills_itself(SYS_pidfd_open, "a process that is killed late");
 	handlers();
+	if (geteuid() == 0) /* the limit is none already */
+		cores();
 	rooms();
 	CHECK(pmd_option_set("handoff", "off") == 0);
 	return 0;

@@ -24,9 +24,9 @@ enum { HEAP = 4 * 1024 * 1024, BLOCK = 64 << 10, THREADS = 100, STATUS = 23, HEL
 
 /* The prefixed library does not see its program enter a sandbox, in which a background thread is not to be started. */
 #ifdef PMD_PREFIXED
-#define CONF "handoff_min:1M,background:off"
+#define CONF "handoff_min:1M,handoff_despite:load,background:off"
 #else
-#define CONF "handoff_min:1M"
+#define CONF "handoff_min:1M,handoff_despite:load"
 #endif
 
 /* A process under test, all of which is known when it is forked, or told to it by its arguments. */

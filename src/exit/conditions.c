@@ -9,6 +9,7 @@
 #include "conf/options.h"
 #include "os/os.h"
 #include "os/pressure.h"
+#include "os/process.h"
 
 static bool despite(int64_t what)
 {
@@ -39,8 +40,24 @@ static bool is_set(const char *text, const char *key)
 	return *text != '0' || text[1] != '\n';
 }
 
+/*
+ * Where many want the CPUs, the process waits for the helper's turn, and then for its own: some three milliseconds each
+ * for every other one. To tear down 1 MiB takes 65 microseconds.
+ */
+enum { TURNS_US = 6000, TEARDOWN_US = 65 };
+
+static bool is_worth_waiting(size_t held)
+{
+	unsigned running = os_running(), cpus;
+
+	if (running <= 1 || despite(DESPITE_LOAD))
+		return true;
+	cpus = os_machine_cpus();
+	return (held >> 20) * TEARDOWN_US > (uint64_t)(running - 1) * TURNS_US / (cpus ? cpus : os_cpus());
+}
+
 /* The calling thread's: filters and tracers belong to threads. */
-bool conditions_allow(bool sandbox)
+bool conditions_allow(bool sandbox, size_t held)
 {
 	static char status[4096];
 
@@ -49,7 +66,7 @@ bool conditions_allow(bool sandbox)
 	if (!os_read_file("/proc/thread-self/status", status, sizeof status))
 		return false;
 	return (!is_set(status, "TracerPid:") || despite(DESPITE_PTRACE)) &&
-	       (!is_set(status, "Seccomp:") || despite(DESPITE_SECCOMP));
+	       (!is_set(status, "Seccomp:") || despite(DESPITE_SECCOMP)) && is_worth_waiting(held);
 }
 
 /*

@@ -8,9 +8,10 @@
 
 /*
  * What the process that ends asks itself, before it makes any call that is not usual at its end: whether it is traced, or
- * in a sandbox. SANDBOX: it is known to be in one. For one thread, once; uses little stack.
+ * in a sandbox, and whether a helper would come to its turn before the HELD bytes of the heap were torn down. SANDBOX: it
+ * is known to be in one. For one thread, once; uses little stack.
  */
-bool conditions_allow(bool sandbox);
+bool conditions_allow(bool sandbox, size_t held);
 
 /*
  * What the helper asks on the process's behalf: whether there is room for another heap of HELD bytes beside this one,

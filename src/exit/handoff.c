@@ -88,7 +88,7 @@ void handoff_begin(void)
 
 	tell_time();
 	if (is_worth_it(held) && !atomic_exchange_explicit(&tried, true, memory_order_acquire) &&
-	    conditions_allow(atomic_load_explicit(&forbidden, memory_order_relaxed)))
+	    conditions_allow(atomic_load_explicit(&forbidden, memory_order_relaxed), held))
 		start_helper(held);
 }
 

@@ -148,6 +148,20 @@ unsigned os_running(void)
 	return end < n && text_parse_number(buf + start, end - start, &running) ? (unsigned)running : 0;
 }
 
+/* One more than the last number of "0-3,5-7": what is missing between is rare, and would not matter. */
+unsigned os_machine_cpus(void)
+{
+	char buf[64];
+	int64_t last;
+	size_t start, end = os_read_file("/sys/devices/system/cpu/online", buf, sizeof buf);
+
+	while (end && (buf[end - 1] < '0' || buf[end - 1] > '9'))
+		end--;
+	for (start = end; start && buf[start - 1] >= '0' && buf[start - 1] <= '9';)
+		start--;
+	return text_parse_number(buf + start, end - start, &last) ? (unsigned)last + 1 : 0;
+}
+
 void os_exit(int status)
 {
 	for (;;) {

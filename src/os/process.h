@@ -73,6 +73,9 @@ void os_prefer_to_be_killed(void);
 /* Processes and threads that run on some CPU or wait for one; 0 when that cannot be seen. */
 unsigned os_running(void);
 
+/* CPUs of the machine; 0 when that cannot be seen. */
+unsigned os_machine_cpus(void);
+
 _Noreturn void os_exit(int status);
 
 #endif

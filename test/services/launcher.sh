@@ -53,7 +53,7 @@ grep -q 'no last act was seen' "$work/err" || fail "--time-exit of a signal: $(c
 expect 127 1 "$run" --time-exit "$work/none"
 if command -v perl >/dev/null; then
 	# shellcheck disable=SC2016 # for perl
-	expect 3 1 "$run" --time-exit perl -e '$x = "x" x 200_000_000; exit 3'
+	expect 3 1 "$run" -o handoff_despite:load --time-exit perl -e '$x = "x" x 200_000_000; exit 3'
 	grep -q 'perl: .* its memory was free after [0-9.]* ms' "$work/err" || fail "--time-exit: $(cat "$work/err")"
 fi
 
