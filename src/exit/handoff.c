@@ -68,7 +68,7 @@ static void start_helper(size_t held)
 	if (!helper_start(owner, fds[0], held, &number))
 		wait_for_answer(number);
 	helper_started();
-	os_close(fds[0]);
+	os_close_file(&fds[0]);
 }
 
 /* Whoever measures how long the end takes is told when it begins. A process that is no child of his tells nobody. */

@@ -35,11 +35,6 @@ int os_pipe(int fds[2])
 	return result < 0 ? (int)-result : 0;
 }
 
-void os_close(int fd)
-{
-	os_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
-}
-
 /* What is above goes first: of a table that is not copied whole only the part below FD is. */
 bool os_keep_descriptor(int fd)
 {
@@ -126,12 +121,12 @@ void os_lower_priority(void)
 void os_prefer_to_be_killed(void)
 {
 	static const char most[] = "1000";
-	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0, 0, 0);
+	int fd = (int)os_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0, 0, 0);
 
 	if (fd < 0)
 		return;
-	os_write((int)fd, most, sizeof most - 1);
-	os_close((int)fd);
+	os_write(fd, most, sizeof most - 1);
+	os_close_file(&fd);
 }
 
 /* The fourth figure of "0.00 0.01 0.05 1/80 4711". */

@@ -23,7 +23,6 @@ void os_sharer_reap(int number);
 
 /* A pipe that no other program inherits: FDS[0] to read, FDS[1] to write. */
 int os_pipe(int fds[2]);
-void os_close(int fd);
 
 /*
  * Gives the calling process a descriptor table of its own with nothing in it but FD. False where the kernel cannot do it,
