@@ -31,7 +31,8 @@ static _Atomic bool tried, forbidden;
 
 void handoff_forbid(void)
 {
-	atomic_store_explicit(&forbidden, true, memory_order_relaxed);
+	if (atomic_load_explicit(&owner, memory_order_relaxed) == os_process_id()) /* not its vfork child */
+		atomic_store_explicit(&forbidden, true, memory_order_relaxed);
 }
 
 /* Without a system call where, as nearly always, the heap is small. */
