@@ -391,16 +391,16 @@ static void end_release(void *arg, void *base, size_t bytes, int error)
 	struct heap *h = r->heap;
 	size_t *released = arg, count = bytes >> REGION_SHIFT;
 
+	/* Before they are settled: who sees that no release is under way finds all of them counted. */
+	if (error)
+		COUNT_ADD(release_failures, 1);
+	else
+		COUNT_ADD(releases, count);
 	lock_take(&h->lock);
 	for (size_t i = 0; i < count; i++)
 		settle(h, r - i, error);
 	lock_drop(&h->lock);
-	if (error) {
-		COUNT_ADD(release_failures, 1);
-		return;
-	}
-	COUNT_ADD(releases, count);
-	if (released)
+	if (!error && released)
 		*released += bytes;
 }
 
@@ -494,10 +494,7 @@ void heap_make_lazy(struct heap *h)
 	}
 }
 
-/*
- * ---- Fork
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Fork -------------------------------------------------------------------------------------------------------- */
 
 /* Whether R is mapped: a call of the parent's may have failed, and left a hole, without having said so yet. */
 static bool is_mapped(struct region *r)
