@@ -4,8 +4,6 @@
 The end of a process: how long its parent waits, when its memory is free again, and how soon a server's port is.
 """
 
-import json
-import os
 import shutil
 import socket
 import subprocess
@@ -15,7 +13,9 @@ import time
 
 sys.dont_write_bytecode = True
 import allocators  # noqa: E402
+import measures  # noqa: E402
 import variants  # noqa: E402
+from measures import program, say  # noqa: E402
 
 GONE_BAR_US = 600
 GROWTH_BAR = 1.5  # times what 64 MiB take
@@ -25,14 +25,6 @@ REDIS_BAR = 1 / 20  # of jemalloc's time
 SMALL_MIB = 1
 PLAIN = "pmdalloc handoff:off"
 SMALL_PAGES = "thp:never"  # the kernel tears huge pages down thirty times faster
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def program(arguments, name):
-    return os.path.join(arguments.programs, name)
 
 
 def milliseconds(nanoseconds):
@@ -198,40 +190,16 @@ MEASURES = {"size": (size, size_bars), "small": (small, small_bars), "redis": (r
 
 
 def parse():
-    p = allocators.parser(__doc__)
-    p.add_argument("--measures", default=",".join(MEASURES), help="only these (commas between; default all)")
+    p = measures.parser(__doc__, MEASURES)
     p.add_argument("--sizes", default="64,1024,4096,8192", help="MiB of the processes that end")
     p.add_argument("--redis-mib", type=int, default=4096, help="MiB in redis-server (default 4096)")
-    p.add_argument("--rounds", type=int, default=5, help="how often each is run (default 5)")
     p.add_argument("--quick", action="store_true", help="2 rounds, 64 and 1024 MiB")
-    arguments = p.parse_args()
+    arguments = measures.parse(p, MEASURES)
     if arguments.quick:
         arguments.rounds, arguments.sizes, arguments.redis_mib = 2, "64,1024", 1024
     arguments.sizes = [int(x) for x in arguments.sizes.split(",")]
-    arguments.programs = os.path.abspath(arguments.programs)
-    arguments.chosen = arguments.measures.split(",")
-    unknown = set(arguments.chosen) - set(MEASURES)
-    if unknown:
-        p.error(f"unknown measures: {' '.join(unknown)}")
     return arguments
 
 
-def main():
-    arguments = parse()
-    allocators.warn_if_busy()
-    paths = allocators.chosen(arguments)
-    results, bars = {}, []
-    for name in arguments.chosen:
-        measure, bars_of = MEASURES[name]
-        results[name] = measure(arguments, paths)
-        if allocators.OURS in paths:
-            bars += bars_of(results[name])
-        if arguments.json:
-            with open(arguments.json, "w", encoding="utf-8") as out:
-                json.dump(results, out, indent=1)
-                out.write("\n")
-    return 1 if not allocators.judge(bars) and arguments.check else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measures.run(parse(), MEASURES))

@@ -6,7 +6,7 @@ RELEASE_MEASURES = bench/scatter bench/latency bench/server bench/churn bench/sw
 
 noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle bench/exit $(RELEASE_MEASURES)
 EXTRA_DIST += bench/allocators.py bench/compare.py bench/instructions.py bench/footprint.py bench/release.py bench/exit.py \
-	bench/variants.py
+	bench/measures.py bench/variants.py
 
 bench_bench_SOURCES = bench/bench.h bench/tools.c bench/bench.c bench/hot.c bench/batch.c bench/replace.c \
 	bench/pipe.c bench/larson.c bench/grow.c

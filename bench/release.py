@@ -6,8 +6,6 @@ threads that allocate, how many system calls it takes, and who does it best.
 """
 
 import concurrent.futures
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,7 +14,9 @@ import tempfile
 
 sys.dont_write_bytecode = True
 import allocators  # noqa: E402
+import measures  # noqa: E402
 import variants  # noqa: E402
+from measures import program, say  # noqa: E402
 
 PHASE_PTE_BAR = 2.0  # percent of the peak
 PHASE_RSS_BAR = 1.0
@@ -30,14 +30,6 @@ SWING_FAULTS_BAR = 0.01  # of the pages that come and go
 SWING_RSS_BAR = 0.5  # of the peak
 BACKENDS = ("process_madvise", "io_uring", "madvise", "remap")
 SIDE_BY_SIDE = 4  # runs at a time where nothing is timed
-
-
-def program(arguments, name):
-    return os.path.join(arguments.programs, name)
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def side_by_side(jobs):
@@ -405,46 +397,22 @@ MEASURES = {
 
 
 def parse():
-    p = allocators.parser(__doc__)
-    p.add_argument("--measures", default=",".join(MEASURES), help="only these (commas between; default all)")
+    p = measures.parser(__doc__, MEASURES)
     p.add_argument("--mib", type=int, default=1024, help="memory of a phase (default 1024)")
     p.add_argument("--wait", type=int, default=12, help="seconds until memory must be back (default 12)")
-    p.add_argument("--rounds", type=int, default=5, help="how often what is timed is run (default 5)")
     p.add_argument("--peers-in", dest="scatter_peers", default="service,buffers,drift",
                    help="patterns of survivors under which peers are measured too")
     p.add_argument("--backends", dest="latency_backends", default="io_uring",
                    help="backends whose latency is measured besides the default's")
     p.add_argument("--quick", action="store_true",
                    help="256 MiB, 3 s with decay_ms:1000, 2 rounds, a quarter of the survivors' case")
-    arguments = p.parse_args()
+    arguments = measures.parse(p, MEASURES)
     arguments.decay = 10000
     if arguments.quick:
         arguments.mib, arguments.wait, arguments.rounds, arguments.decay = 256, 3, 2, 1000
-    arguments.programs = os.path.abspath(arguments.programs)
     arguments.latency_backends = [x for x in arguments.latency_backends.split(",") if x]
-    arguments.chosen = arguments.measures.split(",")
-    unknown = set(arguments.chosen) - set(MEASURES)
-    if unknown:
-        p.error(f"unknown measures: {' '.join(unknown)}")
     return arguments
 
 
-def main():
-    arguments = parse()
-    allocators.warn_if_busy()
-    paths = allocators.chosen(arguments)
-    results, bars = {}, []
-    for name in arguments.chosen:
-        measure, bars_of = MEASURES[name]
-        results[name] = measure(arguments, paths)
-        if allocators.OURS in paths:
-            bars += bars_of(results[name])
-        if arguments.json:  # after each: a long run that is stopped has not been for nothing
-            with open(arguments.json, "w", encoding="utf-8") as out:
-                json.dump(results, out, indent=1)
-                out.write("\n")
-    return 1 if not allocators.judge(bars) and arguments.check else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measures.run(parse(), MEASURES))

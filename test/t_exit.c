@@ -3,8 +3,7 @@
  * What must be as without a handoff when a process with a large heap ends: what it writes and in which order, what it had
  * open, locked, mapped and bound, its process group, what its parent is told. And the options that say when there is one.
  */
-#include "api.h"
-#include "proc.h"
+#include "exits.h"
 #include "variants.h"
 
 #include <arpa/inet.h>
@@ -16,56 +15,13 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 
-enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 5000 };
-
-static const char *conf;
 static bool is_auto;
 static char place[] = "/tmp/t_exit.XXXXXX";
 
-static void fill(size_t bytes)
-{
-	for (size_t done = 0; done < bytes; done += BLOCK) {
-		char *p = t_malloc(BLOCK);
-		CHECK(p);
-		memset(p, 1, BLOCK);
-	}
-}
-
-/* How many helpers there are; all must end. This program adopts them. */
-static size_t helpers(void)
-{
-	size_t count = 0;
-	int status;
-	for (int waited = 0;; waited++) {
-		pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
-		if (pid < 0)
-			return count;
-		CHECK_SAY(waited < HELPER_MS, "%s: a helper is left", conf);
-		if (pid == 0)
-			proc_sleep_ms(1);
-		count += pid > 0;
-	}
-}
-
 static void expect_helpers(size_t wanted, const char *what)
 {
-	size_t found = helpers();
+	size_t found = helpers(what);
 	CHECK_SAY(found == (is_auto ? wanted : 0), "%s: %s: %zu helpers", conf, what, found);
-}
-
-static pid_t begin(void)
-{
-	pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0)
-		check_child(30);
-	return pid;
-}
-
-static void expect_end(pid_t pid, const char *what)
-{
-	int status = check_wait(pid);
-	CHECK_SAY(status == STATUS << 8, "%s: %s: wait status %#x", conf, what, (unsigned)status);
 }
 
 /* ---- What it writes ---------------------------------------------------------------------------------------------- */

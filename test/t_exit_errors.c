@@ -3,9 +3,8 @@
  * A handoff of which something fails, is slow or is killed; and handlers that run after it and do what they like. The exit
  * status is right, nothing hangs, and no helper is left.
  */
-#include "api.h"
+#include "exits.h"
 #include "inject.h"
-#include "proc.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -13,53 +12,13 @@
 
 #include "os/pressure.h"
 
-enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 5000, ERRNOS = 12, EITHER = 9 };
-
-static void fill(void)
-{
-	for (size_t done = 0; done < 2 * MIB; done += BLOCK) {
-		char *p = t_malloc(BLOCK);
-		CHECK(p);
-		memset(p, 1, BLOCK);
-	}
-}
-
-/* How many helpers there are; all must end. This program adopts them. */
-static size_t helpers(const char *what)
-{
-	size_t count = 0;
-	int status;
-	for (int waited = 0;; waited++) {
-		pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
-		if (pid < 0)
-			return count;
-		CHECK_SAY(waited < HELPER_MS, "%s: a helper is left", what);
-		if (pid == 0)
-			proc_sleep_ms(1);
-		count += pid > 0;
-	}
-}
+enum { ERRNOS = 12, EITHER = 9, HEAP = 2 * 1024 * 1024 };
 
 static uint64_t now_ms(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static pid_t begin(void)
-{
-	pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0)
-		check_child(30);
-	return pid;
-}
-
-static void expect_end(pid_t pid, const char *what)
-{
-	int status = check_wait(pid);
-	CHECK_SAY(status == STATUS << 8, "%s: wait status %#x", what, (unsigned)status);
 }
 
 /* ---- Calls that fail --------------------------------------------------------------------------------------------- */
@@ -102,7 +61,7 @@ static void fails(const struct call *c, int error)
 {
 	pid_t pid = begin();
 	if (pid == 0) {
-		fill();
+		fill(HEAP);
 		inject_add((struct inject_rule){.nr = c->nr,
 						.action = INJECT_FAIL,
 						.error = error,
@@ -122,7 +81,7 @@ static void fails_once(const struct call *c, int error)
 	for (size_t n = 1; n <= 6; n++) {
 		pid_t pid = begin();
 		if (pid == 0) {
-			fill();
+			fill(HEAP);
 			inject_add((struct inject_rule){
 				.nr = c->nr, .action = INJECT_FAIL, .error = error, .first = n, .last = n});
 			exit(STATUS);
@@ -140,7 +99,7 @@ static void slow(const struct call *c)
 	uint64_t start = now_ms();
 	pid_t pid = begin();
 	if (pid == 0) {
-		fill();
+		fill(HEAP);
 		inject_seed((uint64_t)c->nr);
 		inject_add((struct inject_rule){.nr = c->nr, .before_us = 300000, .last = 1});
 		exit(STATUS);
@@ -168,7 +127,7 @@ static void killed(long nr, int signal, const char *what)
 	uint64_t start = now_ms();
 	pid_t pid = begin(), helper = 0;
 	if (pid == 0) {
-		fill();
+		fill(HEAP);
 		inject_seed(5);
 		inject_add((struct inject_rule){.nr = nr, .before_us = 1000000, .last = 1});
 		exit(STATUS);
@@ -189,7 +148,7 @@ static void kills_itself(long nr, const char *what)
 {
 	pid_t pid = begin();
 	if (pid == 0) {
-		fill();
+		fill(HEAP);
 		inject_seed(5);
 		inject_add((struct inject_rule){.nr = nr, .before_us = 200000, .last = 1});
 		exit(STATUS);
@@ -225,7 +184,7 @@ static int tell[2];
 static void use_heap(void)
 {
 	CHECK(t_malloc(10) != NULL);
-	fill();
+	fill(HEAP);
 }
 
 static char self[] = "/proc/self/exe", word_wait[] = "wait";
@@ -261,7 +220,7 @@ static void close_late(void)
 	for (int fd = 3; fd < 100; fd++)
 		close(fd);
 	proc_sleep_ms(50);
-	fill();
+	fill(HEAP);
 }
 
 static void abort_late(void)
@@ -276,7 +235,7 @@ static pid_t begin_with(void (*handler)(void))
 	if (pid == 0) {
 		close(tell[1]);
 		late = handler;
-		fill();
+		fill(HEAP);
 		exit(STATUS);
 	}
 	return pid;
@@ -360,7 +319,7 @@ static off_t core_size(const char *handoff)
 		CHECK(setrlimit(RLIMIT_CORE, &all) == 0 && chdir(dir) == 0);
 		CHECK(pmd_option_set("handoff", handoff) == 0);
 		late = abort_late;
-		fill();
+		fill(HEAP);
 		exit(STATUS);
 	}
 	int status = check_wait(pid);
@@ -403,7 +362,7 @@ static void room(const char *dir, size_t wanted, const char *what)
 	pid_t pid = begin();
 	if (pid == 0) {
 		pressure_root = dir;
-		fill();
+		fill(HEAP);
 		exit(STATUS);
 	}
 	expect_end(pid, what);

@@ -24,6 +24,24 @@ size_t text_length(const char *s)
 	return n;
 }
 
+bool text_starts_with(const char *s, const char *start)
+{
+	while (*start && *s == *start)
+		s++, start++;
+	return !*start;
+}
+
+const char *text_value(const char *text, const char *key)
+{
+	while (*text) {
+		if (text_starts_with(text, key))
+			return text + text_length(key);
+		while (*text && *text++ != '\n')
+			;
+	}
+	return NULL;
+}
+
 void text_put(struct text *t, const char *s)
 {
 	text_put_n(t, s, text_length(s));

@@ -24,6 +24,10 @@ void text_put_hex(struct text *t, uintptr_t n);
 
 bool text_equal(const char *a, size_t a_len, const char *b);
 size_t text_length(const char *s);
+bool text_starts_with(const char *s, const char *start);
+
+/* What follows KEY at the start of a line of TEXT; NULL when there is no such line. */
+const char *text_value(const char *text, const char *key);
 
 /* Reads a decimal number that fills S[0..LEN) whole. False when it is none or does not fit. */
 bool text_parse_number(const char *s, size_t len, int64_t *out);

@@ -51,10 +51,7 @@ static _Atomic size_t retry_bytes;    /* ... but for so much to give back */
 static struct pressure pressure;      /* what the thread listens to */
 static char *stack;
 
-/*
- * ---- What there is to do, and doing it
- * ----------------------------------------------------------------------------
- */
+/* ---- What there is to do, and doing it --------------------------------------------------------------------------- */
 
 static size_t dirty_bytes(void)
 {
@@ -172,10 +169,7 @@ static void make_lazy(void)
 	}
 }
 
-/*
- * ---- The thread
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- The thread -------------------------------------------------------------------------------------------------- */
 
 struct watch {
 	uint64_t tick_us, lazy_us, check_us, identity_us; /* when what is due next */
@@ -399,10 +393,7 @@ static bool start_thread(void)
 	return false;
 }
 
-/*
- * ---- Without a thread
- * ---------------------------------------------------------------------------------------------
- */
+/* ---- Without a thread -------------------------------------------------------------------------------------------- */
 
 /* Whoever frees something after a tick is due does the work of it; and at once what may not wait. */
 static void work_by_caller(int64_t decay, bool urgent)
@@ -422,10 +413,7 @@ static void work_by_caller(int64_t decay, bool urgent)
 	atomic_store_explicit(&ticking, false, memory_order_release);
 }
 
-/*
- * ---- From outside
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- From outside ------------------------------------------------------------------------------------------------ */
 
 void scavenger_kick(void)
 {

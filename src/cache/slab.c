@@ -179,10 +179,7 @@ bool slab_is_free(const struct slice *s, const void *p)
 	       on_list(s, remote_first(atomic_load_explicit(&s->remote, memory_order_acquire)), p);
 }
 
-/*
- * ---- Purge
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- Purge ------------------------------------------------------------------------------------------------------- */
 
 static bool test(const uint64_t *bits, size_t i)
 {

@@ -26,18 +26,11 @@ static bool despite(int64_t what)
 /* Whether the line KEY of TEXT says something else than 0; also when it cannot be found. */
 static bool is_set(const char *text, const char *key)
 {
-	size_t len = text_length(key);
+	const char *value = text_value(text, key);
 
-	while (*text && __builtin_strncmp(text, key, len) != 0) {
-		while (*text && *text != '\n')
-			text++;
-		text += *text == '\n';
-	}
-	if (!*text)
-		return true;
-	for (text += len; *text == ' ' || *text == '\t'; text++)
-		;
-	return *text != '0' || text[1] != '\n';
+	while (value && (*value == ' ' || *value == '\t'))
+		value++;
+	return !value || *value != '0' || value[1] != '\n';
 }
 
 /*
@@ -96,13 +89,6 @@ enum {
 	MAPS_BYTES = 256 << 10
 }; /* some two thousand mappings; with more the helper does not look, and there is no handoff */
 
-static bool starts_with(const char *s, const char *start)
-{
-	while (*start && *s == *start)
-		s++, start++;
-	return !*start;
-}
-
 static const char *next_field(const char *s)
 {
 	while (*s != ' ' && *s != '\n' && *s)
@@ -122,7 +108,7 @@ static bool is_harmless(const char *line)
 	for (int i = 0; i < 4; i++)
 		field = next_field(field);
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
-		if (starts_with(field, harmless[i]))
+		if (text_starts_with(field, harmless[i]))
 			return true;
 	return false;
 }

@@ -180,26 +180,12 @@ bool os_thread_exists(int number)
 	return !call(SYS_tgkill, os_process_id(), number, 0, 0, 0);
 }
 
-/* The line of TEXT that begins with KEY; "" when there is none. */
-static const char *find_line(const char *text, const char *key)
-{
-	size_t len = text_length(key);
-
-	while (*text) {
-		if (!__builtin_strncmp(text, key, len))
-			return text;
-		while (*text && *text++ != '\n')
-			;
-	}
-	return text;
-}
-
 static const char *const status_paths[] = {"/proc/self/status", "/proc/thread-self/status"};
 
 void os_rights_open(struct os_rights *r, bool keep)
 {
-	r->process = keep ? os_open_file(status_paths[0]) : -1;
-	r->thread = keep ? os_open_file(status_paths[1]) : -1;
+	r->process = keep ? os_open_file(status_paths[0], O_RDONLY) : -1;
+	r->thread = keep ? os_open_file(status_paths[1], O_RDONLY) : -1;
 }
 
 void os_rights_close(struct os_rights *r)
@@ -223,11 +209,11 @@ bool os_rights_same(const struct os_rights *r)
 	read_status(r->process, status_paths[0], process, sizeof process);
 	read_status(r->thread, status_paths[1], thread, sizeof thread);
 	for (size_t i = 0; same && i < sizeof keys / sizeof keys[0]; i++) {
-		const char *a = find_line(process, keys[i]), *b = find_line(thread, keys[i]);
+		const char *a = text_value(process, keys[i]), *b = text_value(thread, keys[i]);
 
-		while (*a && *a == *b && *a != '\n')
+		while (a && b && *a && *a == *b && *a != '\n')
 			a++, b++;
-		same = *a == *b || !*a || !*b; /* cut short: as far as it was read */
+		same = !a || !b || *a == *b || !*a || !*b; /* cut short: as far as it was read */
 	}
 	return same;
 }
@@ -280,9 +266,9 @@ size_t os_page_table_bytes(void)
 	return at < n && text_parse_number(buf + at, len, &kb) ? (size_t)kb << 10 : 0;
 }
 
-int os_open_file(const char *path)
+int os_open_file(const char *path, int flags)
 {
-	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0, 0, 0);
 
 	return fd < 0 ? -1 : (int)fd;
 }
@@ -304,7 +290,7 @@ size_t os_read_open_file(int fd, char *buf, size_t len)
 
 size_t os_read_file(const char *path, char *buf, size_t len)
 {
-	int fd = os_open_file(path);
+	int fd = os_open_file(path, O_RDONLY);
 	size_t have = 0;
 
 	while (fd >= 0 && have + 1 < len) {

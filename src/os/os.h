@@ -76,8 +76,11 @@ size_t os_page_table_bytes(void);
 /* Reads at most LEN - 1 bytes of the file PATH, terminates them; returns their number, 0 on any failure. */
 size_t os_read_file(const char *path, char *buf, size_t len);
 
-/* The same in parts, for a file of less than a page that is read again and again: from its start each time. FD is -1 where it could not be opened. */
-int os_open_file(const char *path);
+/*
+ * The same in parts, for a file of less than a page that is read again and again: from its start each time. FLAGS as of
+ * open(2), and close-on-exec; the descriptor is -1 where the file could not be opened.
+ */
+int os_open_file(const char *path, int flags);
 size_t os_read_open_file(int fd, char *buf, size_t len);
 void os_close_file(int *fd);
 

@@ -74,20 +74,6 @@ static bool put_group_path(const struct pressure *p, size_t len, const char *nam
 	return t.len + 1 < t.room;
 }
 
-static int open_file(const char *path, int flags)
-{
-	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0, 0, 0);
-
-	return fd < 0 ? -1 : (int)fd;
-}
-
-static void close_file(int *fd)
-{
-	if (*fd >= 0)
-		os_syscall(SYS_close, *fd, 0, 0, 0, 0, 0);
-	*fd = -1;
-}
-
 static bool exists(const char *path)
 {
 	return !os_syscall(SYS_faccessat, AT_FDCWD, (long)path, 0, 0, 0, 0);
@@ -99,7 +85,7 @@ static int open_root_file(const char *path)
 	struct text t;
 
 	put_path(&t, full, sizeof full, path);
-	return open_file(full, O_RDONLY);
+	return os_open_file(full, O_RDONLY);
 }
 
 static size_t read_root_file(const char *path, char *buf, size_t len)
@@ -119,27 +105,6 @@ static size_t read_group_file(const struct pressure *p, size_t len, const char *
 	return len && put_group_path(p, len, name, path, sizeof path) ? os_read_file(path, buf, room) : 0;
 }
 
-static bool starts_with(const char *s, const char *start)
-{
-	while (*start && *s == *start)
-		s++, start++;
-	return !*start;
-}
-
-/* What follows KEY at the start of a line of TEXT; NULL when there is no such line. */
-static const char *value_of(const char *text, const char *key)
-{
-	for (const char *line = text; *line; line++) {
-		if (starts_with(line, key))
-			return line + text_length(key);
-		while (*line && *line != '\n')
-			line++;
-		if (!*line)
-			break;
-	}
-	return NULL;
-}
-
 static uint64_t number_at(const char *s)
 {
 	uint64_t n = 0;
@@ -154,7 +119,7 @@ static uint64_t number_at(const char *s)
 /* 0 when there is no line KEY. */
 static uint64_t number_of(const char *text, const char *key)
 {
-	const char *value = value_of(text, key);
+	const char *value = text_value(text, key);
 
 	return value ? number_at(value) : 0;
 }
@@ -270,13 +235,13 @@ static void locate(char *dir, size_t room, size_t *dir_len, size_t *root_len)
 	*dir_len = *root_len = 0;
 	dir[0] = 0;
 	read_root_file("/proc/self/cgroup", buf, sizeof buf);
-	path = value_of(buf, "0::");
+	path = text_value(buf, "0::");
 	if (!path || !find_mount(&t, dir, room))
 		return;
 	*dir_len = *root_len = t.len;
 	for (end = path; *end && *end != '\n';)
 		end++;
-	if (end - path < 2 || !*end || starts_with(path, "/.."))
+	if (end - path < 2 || !*end || text_starts_with(path, "/.."))
 		return;
 	text_put_n(&t, path, (size_t)(end - path));
 	if (t.len + 1 < t.room && exists(dir))
@@ -297,11 +262,11 @@ static bool is_machine(const struct pressure *p)
 
 static int open_trigger(const char *path)
 {
-	int fd = open_file(path, O_RDWR | O_NONBLOCK);
+	int fd = os_open_file(path, O_RDWR | O_NONBLOCK);
 
 	if (fd >= 0 && os_syscall(SYS_write, fd, (long)trigger_fast, sizeof trigger_fast, 0, 0, 0) < 0 &&
 	    os_syscall(SYS_write, fd, (long)trigger_slow, sizeof trigger_slow, 0, 0, 0) < 0)
-		close_file(&fd);
+		os_close_file(&fd);
 	return fd;
 }
 
@@ -313,7 +278,7 @@ static bool events_grew(struct pressure *p)
 	uint64_t before = p->events_seen;
 
 	if (n < 0) {
-		close_file(&p->events);
+		os_close_file(&p->events);
 		return false;
 	}
 	buf[n] = 0;
@@ -329,7 +294,7 @@ static void open_events(struct pressure *p)
 	p->events_seen = p->events_from_ms = 0;
 	if (!p->limit_len || !put_group_path(p, p->limit_len, "memory.events", path, sizeof path))
 		return;
-	p->events = open_file(path, O_RDONLY);
+	p->events = os_open_file(path, O_RDONLY);
 	if (p->events >= 0)
 		events_grew(p);
 }
@@ -370,16 +335,16 @@ static void close_wake(struct pressure *p)
 	atomic_store(&p->tid, 0);
 	for (int tries = 0; tries < CLOSE_TRIES && atomic_load(&p->wakers); tries++)
 		os_yield();
-	close_file(&p->wake);
+	os_close_file(&p->wake);
 }
 
 void pressure_close(struct pressure *p)
 {
 	close_wake(p);
-	close_file(&p->group);
-	close_file(&p->machine);
-	close_file(&p->events);
-	close_file(&p->stalls);
+	os_close_file(&p->group);
+	os_close_file(&p->machine);
+	os_close_file(&p->events);
+	os_close_file(&p->stalls);
 }
 
 void pressure_after_fork(struct pressure *p)
@@ -405,11 +370,11 @@ static bool machine_is_short(void)
 /* TEXT: a PSI file. Whether somebody waited for memory too long since the last sample, if that is old enough to say. */
 static bool stalled(struct pressure_stall *last, const char *text)
 {
-	const char *s = value_of(text, "some ");
+	const char *s = text_value(text, "some ");
 	struct pressure_stall before = *last;
 	uint64_t now = now_ms();
 
-	while (s && *s && *s != '\n' && !starts_with(s, "total="))
+	while (s && *s && *s != '\n' && !text_starts_with(s, "total="))
 		s++;
 	if (!s || *s != 't' || now - before.at_ms < STALL_MS)
 		return false;
@@ -457,15 +422,15 @@ static void follow(struct pressure *p)
 
 	locate(dir, sizeof dir, &dir_len, &root_len);
 	if (!same_dir(p, dir, dir_len)) {
-		close_file(&p->group);
-		close_file(&p->events);
+		os_close_file(&p->group);
+		os_close_file(&p->events);
 		for (size_t i = 0; i <= dir_len; i++)
 			p->dir[i] = dir[i];
 		p->dir_len = dir_len;
 		p->root_len = root_len;
 		open_group(p);
 	} else if (p->limit_len != nearest_limit(p)) {
-		close_file(&p->events);
+		os_close_file(&p->events);
 		open_events(p);
 	}
 }
@@ -561,7 +526,7 @@ static bool poll_all(struct pollfd *fds, int64_t ms)
 static bool trigger_fired(int *fd, short got)
 {
 	if (got & (POLLERR | POLLNVAL))
-		close_file(fd);
+		os_close_file(fd);
 	return !(got & (POLLERR | POLLNVAL)) && got & POLLPRI;
 }
 
@@ -571,7 +536,7 @@ static bool events_fired(struct pressure *p, short got, uint64_t now)
 	if (!got)
 		return false;
 	if (got & POLLNVAL) {
-		close_file(&p->events);
+		os_close_file(&p->events);
 		return false;
 	}
 	p->events_from_ms = now + EVENTS_QUIET_MS;

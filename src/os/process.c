@@ -121,7 +121,7 @@ void os_lower_priority(void)
 void os_prefer_to_be_killed(void)
 {
 	static const char most[] = "1000";
-	int fd = (int)os_syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0, 0, 0);
+	int fd = os_open_file("/proc/self/oom_score_adj", O_WRONLY);
 
 	if (fd < 0)
 		return;

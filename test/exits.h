@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes that end with a large heap, and their helpers, for a program that adopts orphans. */
+#ifndef PMDALLOC_TEST_EXITS_H
+#define PMDALLOC_TEST_EXITS_H
+
+#include "api.h"
+#include "proc.h"
+
+enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 5000 };
+
+static const char *conf = "as it comes"; /* the options, for messages */
+
+static inline void fill(size_t bytes)
+{
+	for (size_t done = 0; done < bytes; done += BLOCK) {
+		char *p = t_malloc(BLOCK);
+		CHECK(p);
+		memset(p, 1, BLOCK);
+	}
+}
+
+/* How many helpers there are; all must end. */
+static inline size_t helpers(const char *what)
+{
+	size_t count = 0;
+	int status;
+	for (int waited = 0;; waited++) {
+		pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+		if (pid < 0)
+			return count;
+		CHECK_SAY(waited < HELPER_MS, "%s: %s: a helper is left", conf, what);
+		if (pid == 0)
+			proc_sleep_ms(1);
+		count += pid > 0;
+	}
+}
+
+static inline pid_t begin(void)
+{
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0)
+		check_child(30);
+	return pid;
+}
+
+static inline void expect_end(pid_t pid, const char *what)
+{
+	int status = check_wait(pid);
+	CHECK_SAY(status == STATUS << 8, "%s: %s: wait status %#x", conf, what, (unsigned)status);
+}
+
+#endif
