@@ -17,6 +17,8 @@ cd configs || exit 2
 
 # Programs under preload and what takes long are tested in the main build; the rest runs in every configuration.
 slow='services/|t_static|static\.sh|valgrind\.sh|bench'
+# Of what is random or a matrix a quarter; sanitizers' builds do an eighth of their own.
+less=4
 
 report()
 {
@@ -62,6 +64,7 @@ configuration()
 		make -s -j"$jobs" || exit
 		tests=$(tests_of)
 		[ -n "$tests" ] || { echo "no test was found"; exit 1; }
+		[[ $* == *--enable-sanitizer* ]] || export CHECK_SCALE=$less
 		make -j"$jobs" check TESTS="$tests" || { cat test-suite.log; exit 1; }
 		# Automake is content when every test was skipped.
 		grep -qs '^:test-result: PASS' test/*.trs || { echo "no test has passed"; exit 1; }
