@@ -175,10 +175,7 @@ static void test_page_tables(void)
 	CHECK(sum("bytes") >= after.releases * REGION);
 }
 
-/*
- * ---- Refusals
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- Refusals ---------------------------------------------------------------------------------------------------- */
 
 #define REFUSE(number) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1), BPF_STMT(BPF_RET | BPF_K, REFUSAL)
 #define REFUSAL        (SECCOMP_RET_ERRNO | ESTALE)
@@ -239,10 +236,7 @@ static void test_refused(void)
 		  (unsigned)status);
 }
 
-/*
- * ---- Meanwhile
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- Meanwhile --------------------------------------------------------------------------------------------------- */
 
 enum { THREADS = 3 };
 static _Atomic bool stop;

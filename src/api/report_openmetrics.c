@@ -70,10 +70,7 @@ static void put_fact(struct writer *w, const char *name, const char *meaning, co
 	writer_put(w, "} 1\n");
 }
 
-/*
- * ---- Columns
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Columns ----------------------------------------------------------------------------------------------------- */
 
 static void put_row_label(struct writer *w, const struct section *s, size_t row)
 {
@@ -105,10 +102,7 @@ static void put_column(struct writer *w, const struct section *s, const struct c
 			put_sample(w, s, c, i, number_at(row_at(s, report, i), c->offset));
 }
 
-/*
- * ---- Histograms
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Histograms -------------------------------------------------------------------------------------------------- */
 
 /* N microseconds as the shortest decimal number of seconds. */
 static void put_seconds(struct writer *w, uint64_t n)
@@ -215,10 +209,7 @@ static void put_section(struct writer *w, const struct section *s, const void *r
 			put_buckets(w, s, report, i);
 }
 
-/*
- * ---- Options
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Options ----------------------------------------------------------------------------------------------------- */
 
 struct labels {
 	struct writer *w;

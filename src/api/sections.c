@@ -25,10 +25,7 @@ struct report {
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/*
- * ---- Figures of the whole
- * -----------------------------------------------------------------------------------------
- */
+/* ---- Figures of the whole ---------------------------------------------------------------------------------------- */
 
 #define FIGURE(name, kind, unit, meaning)                                    \
 	{                                                                    \
@@ -75,10 +72,7 @@ static const struct column figures[] = {
 	FIGURE(heaps, GAUGE, NULL, "reservations"),
 };
 
-/*
- * ---- Regions, slabs and classes
- * -----------------------------------------------------------------------------------
- */
+/* ---- Regions, slabs and classes ---------------------------------------------------------------------------------- */
 
 static uint64_t occupancy_upper(size_t i)
 {
@@ -141,10 +135,7 @@ static const struct column holder_columns[] = {
 	HOLDER(shared_bytes, GAUGE, "bytes", "free bytes in regions in which other classes have blocks too"),
 };
 
-/*
- * ---- Release
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Release ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t latency_upper(size_t i)
 {
@@ -218,10 +209,7 @@ static const struct column error_columns[] = {
 	{"refused", NULL, "ranges that the kernel refused, by errno", COUNTER, 0},
 };
 
-/*
- * ---- The report
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- The report -------------------------------------------------------------------------------------------------- */
 
 static const struct section sections[] = {
 	{
@@ -360,10 +348,7 @@ int pmd_stats_print(int fd, enum pmd_format format)
 	return writer_end(&w);
 }
 
-/*
- * ---- At exit
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- At exit ----------------------------------------------------------------------------------------------------- */
 
 /* Many programs close stderr before the last destructor runs: a copy of it is kept. */
 static int exit_fd = -1;

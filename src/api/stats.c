@@ -32,10 +32,7 @@ static struct stats_holder *holder(struct walk *w, unsigned class)
 	return w->detail ? &w->detail->holders[class] : NULL;
 }
 
-/*
- * ---- Slabs
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- Slabs ------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of S on pages that were given back, or not touched since. */
 static size_t idle_bytes(const struct slice *s, unsigned class)
@@ -97,10 +94,7 @@ static size_t add_slab(struct walk *w, struct finding *f, const struct slice *s)
 	return class_slices(class);
 }
 
-/*
- * ---- Large blocks
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- Large blocks ------------------------------------------------------------------------------------------------ */
 
 /* COUNT slices of a large block lie in this region. */
 static void add_large_part(struct walk *w, struct finding *f, size_t count)
@@ -144,10 +138,7 @@ static size_t add_spanning(struct walk *w, struct finding *f, const struct regio
 	return count;
 }
 
-/*
- * ---- Regions
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Regions ----------------------------------------------------------------------------------------------------- */
 
 static bool holds(const struct finding *f, unsigned holder)
 {
@@ -248,10 +239,7 @@ static void add_heap(struct walk *w, struct heap *h)
 		add_region(w, heap_region(h, i));
 }
 
-/*
- * ---- All
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- All --------------------------------------------------------------------------------------------------------- */
 
 static size_t relaxed(_Atomic size_t *counter)
 {

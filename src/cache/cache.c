@@ -23,10 +23,7 @@ void cache_retire(struct slice *s)
 	arena_put(s);
 }
 
-/*
- * ---- Frees and events
- * ---------------------------------------------------------------------------------------
- */
+/* ---- Frees and events -------------------------------------------------------------------------------------------- */
 
 /* The level at which a slab counts as sparse; small ones empty soon enough. */
 static int32_t sparse_mark(const struct slice *s)
@@ -201,10 +198,7 @@ void cache_free_slow(struct slice *s, void *p)
 	}
 }
 
-/*
- * ---- Allocation
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Allocation -------------------------------------------------------------------------------------------------- */
 
 /*
  * The slab that was allocated from has no block left. Other threads may have freed some since it was looked at: see

@@ -18,10 +18,7 @@ static bool despite(int64_t what)
 	return option == what || option == DESPITE_ALL;
 }
 
-/*
- * ---- A tracer, a sandbox
- * ------------------------------------------------------------------------------------------
- */
+/* ---- A tracer, a sandbox ----------------------------------------------------------------------------------------- */
 
 /* Whether the line KEY of TEXT says something else than 0; also when it cannot be found. */
 static bool is_set(const char *text, const char *key)
@@ -62,20 +59,14 @@ bool conditions_allow(bool sandbox, size_t held)
 	       (!is_set(status, "Seccomp:") || despite(DESPITE_SECCOMP)) && is_worth_waiting(held);
 }
 
-/*
- * ---- Memory for whoever takes the process's place
- * -----------------------------------------------------------------
- */
+/* ---- Memory for whoever takes the process's place ---------------------------------------------------------------- */
 
 static bool has_room(size_t held)
 {
 	return despite(DESPITE_MEMORY) || pressure_room() >= held;
 }
 
-/*
- * ---- Other mappings
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- Other mappings ---------------------------------------------------------------------------------------------- */
 
 /*
  * A mapping holds what it maps. A file that is locked with flock(2), a System V segment whose attachments somebody

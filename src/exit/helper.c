@@ -46,10 +46,7 @@ static char stack[STACK_BYTES] __attribute__((aligned(64)));
 static char worker_stacks[WORKERS_MAX][WORKER_STACK_BYTES] __attribute__((aligned(64)));
 static _Atomic uint32_t workers_alive[WORKERS_MAX];
 
-/*
- * ---- Dropping the heap
- * --------------------------------------------------------------------------------------------
- */
+/* ---- Dropping the heap ------------------------------------------------------------------------------------------- */
 
 /* A piece of what is left of the heap. False: there is none. */
 static bool drop_piece(void)
@@ -105,10 +102,7 @@ static void drop_heap(void)
 	}
 }
 
-/*
- * ---- Waiting
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Waiting ----------------------------------------------------------------------------------------------------- */
 
 static void answer(uint32_t progress)
 {

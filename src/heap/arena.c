@@ -19,10 +19,7 @@ _Atomic size_t arena_kept_slices;
 static struct lock create_lock;
 static unsigned spread; /* over so many arenas threads are spread; constant after arena_init */
 
-/*
- * ---- Arenas and threads
- * -------------------------------------------------------------------------------------------
- */
+/* ---- Arenas and threads ------------------------------------------------------------------------------------------ */
 
 /* At start, as a sandbox may allow no such questions later. */
 void arena_init(void)
@@ -92,10 +89,7 @@ void arena_unassign(struct arena *a)
 	atomic_fetch_sub_explicit(&a->threads, 1, memory_order_relaxed);
 }
 
-/*
- * ---- Regions of an arena
- * ------------------------------------------------------------------------------------------
- */
+/* ---- Regions of an arena ----------------------------------------------------------------------------------------- */
 
 static uint32_t get(_Atomic uint32_t *bits)
 {
@@ -172,10 +166,7 @@ static void free_slices(struct arena *a, struct region *r, uint32_t mask)
 		heap_put(r, 1);
 }
 
-/*
- * ---- Extents
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Extents ----------------------------------------------------------------------------------------------------- */
 
 static void clear(struct region *r, uint32_t mask, uint32_t touched)
 {
@@ -449,10 +440,7 @@ void arena_filled(struct region *r)
 		heap_filled(r);
 }
 
-/*
- * ---- Purge
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- Purge ------------------------------------------------------------------------------------------------------- */
 
 enum { PURGE_RANGES = RELEASE_RANGES, RUNS_MAX = SLICES_PER_REGION / 2 };
 
@@ -547,10 +535,7 @@ size_t arena_purge(struct heap *h, bool aged_only)
 	return bytes;
 }
 
-/*
- * ---- Fork
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Fork -------------------------------------------------------------------------------------------------------- */
 
 bool arena_after_fork(void)
 {

@@ -13,10 +13,7 @@
 
 enum { BATCH_REGIONS = RELEASE_RANGES };
 
-/*
- * ---- Lists and bitmap
- * ---------------------------------------------------------------------------------------------
- */
+/* ---- Lists and bitmap -------------------------------------------------------------------------------------------- */
 
 static void set_bit(uint64_t *bits, size_t i, bool value)
 {
@@ -87,10 +84,7 @@ void pool_add_clean(struct heap *h, size_t i)
 	make_clean(h, heap_region(h, i));
 }
 
-/*
- * ---- Handing out and taking back
- * ----------------------------------------------------------------------------------
- */
+/* ---- Handing out and taking back --------------------------------------------------------------------------------- */
 
 static void hand_out(struct heap *h, size_t first, size_t count, struct arena *arena)
 {
@@ -311,10 +305,7 @@ size_t heap_surplus(struct heap *h)
 	return have > needed ? min_size(have - needed, dirty) : 0;
 }
 
-/*
- * ---- Release
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Release ----------------------------------------------------------------------------------------------------- */
 
 /* Takes up to LIMIT regions, the oldest first, out of the pool: from here on they are nobody's. */
 static size_t take_out(struct heap *h, size_t limit, bool lazy_too, struct region **batch)

@@ -29,10 +29,7 @@ const char *release_name(enum release_backend b)
 	return names[b];
 }
 
-/*
- * ---- The choice
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- The choice -------------------------------------------------------------------------------------------------- */
 
 /* Only the advice may be what frees the page table: the pages go in halves, which never does. */
 static void advise_after_halves(enum release_backend b, const struct iovec *ranges, size_t n, int *errors)
@@ -163,10 +160,7 @@ static enum release_backend backend_at_once(void)
 	return b;
 }
 
-/*
- * ---- Giving back
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- Giving back ------------------------------------------------------------------------------------------------- */
 
 static void count_batch(const struct iovec *ranges, size_t n)
 {
@@ -273,10 +267,7 @@ size_t release_lazily(const struct iovec *ranges, size_t n)
 	return advise_each(ranges, n, MADV_FREE, NULL);
 }
 
-/*
- * ---- Sandbox and fork
- * ---------------------------------------------------------------------------------------------
- */
+/* ---- Sandbox and fork -------------------------------------------------------------------------------------------- */
 
 void release_restrict(void)
 {
