@@ -9,8 +9,8 @@ static unsigned longest_run(uint32_t free)
 	uint32_t starts;
 	unsigned log = 0, n;
 
-	if (!free)
-		return 0;
+	if (!(free & (free + (free & -free)))) /* all in one run, or none */
+		return count_ones(free);
 	for (; log < 4; log++) {
 		runs[log + 1] = runs[log] & runs[log] >> (1 << log);
 		if (!runs[log + 1])

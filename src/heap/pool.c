@@ -273,10 +273,9 @@ void heap_filled(struct region *r)
 	lock_drop(&h->lock);
 }
 
+/* ---- Demand ------------------------------------------------------------------------------------------------------ */
+
 /*
- * ---- Demand
- * -------------------------------------------------------------------------------------------------------
- *
  * The most regions that were in use at once during the last decay time are likely to be needed again. What is free
  * beyond that was not needed for as long, whichever regions it is made of.
  */
