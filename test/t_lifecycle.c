@@ -518,6 +518,24 @@ static void sandbox(void)
 	CHECK_SAY(threads() == 1, "%s: a thread in the sandbox", conf);
 }
 
+/* As launchers do, for the program that the child is about to execute. */
+static void vfork_sandbox(void)
+{
+	pid_t pid;
+
+	begin_thread();
+	pid = vfork();
+	if (pid == 0)
+		_exit(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? 3 : 0);
+	CHECK(pid > 0);
+	expect_success(pid, "the child of a vfork");
+	CHECK_SAY(threads() == 2, "%s: the parent's thread is gone", conf);
+	CHECK(pmd_option_set("decay_ms", "200") == 0);
+	wait_for_threads(1);
+	free_much();
+	wait_for_threads(2);
+}
+
 #endif
 
 #define CASE(name) run_case(name, #name)
@@ -549,6 +567,7 @@ int main(int argc, char **argv)
 #endif
 	CASE(credentials_unseen);
 	CASE(sandbox);
+	CASE(vfork_sandbox);
 #endif
 	return 0;
 }

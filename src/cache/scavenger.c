@@ -21,6 +21,7 @@
 #include "os/lock.h"
 #include "os/os.h"
 #include "os/pressure.h"
+#include "os/process.h"
 #include "release/release.h"
 
 enum {
@@ -490,6 +491,8 @@ void scavenger_resume(bool was_there)
 
 void scavenger_forbid_thread(void)
 {
+	if (!is_home() && !os_is_alone())
+		return;
 	atomic_store_explicit(&forbidden, true, memory_order_seq_cst);
 	scavenger_resume(scavenger_pause());
 	release_restrict();

@@ -43,7 +43,7 @@ void scavenger_resume(bool was_there);
 
 /*
  * From now on there is no thread, and nothing but madvise is called: the process is about to enter a sandbox that may
- * kill it for more.
+ * kill it for more. A vfork child's sandbox is not its parent's, whose memory it shares.
  */
 void scavenger_forbid_thread(void);
 
