@@ -81,8 +81,7 @@ step gcc-O3-lto configuration gcc-O3-lto CC=gcc CXX=g++ AR=gcc-ar RANLIB=gcc-ran
 	CFLAGS='-O3 -flto' CXXFLAGS='-O3 -flto'
 step clang-O0-debug configuration clang-O0-debug CC=clang CXX=clang++ CFLAGS='-O0 -g' CXXFLAGS='-O0 -g' --enable-debug
 step clang-O2 configuration clang-O2 CC=clang CXX=clang++ CFLAGS='-O2 -g' CXXFLAGS='-O2 -g'
-step prefixed configuration prefixed --without-override --without-liburing
-step prefixed-debug configuration prefixed-debug --without-override --enable-debug CC=clang CXX=clang++
+step prefixed-debug configuration prefixed-debug --without-override --without-liburing --enable-debug CC=clang CXX=clang++
 step asan-ubsan configuration asan-ubsan --without-override --enable-sanitizer=address,undefined \
 	CFLAGS='-O1 -g -fno-sanitize-recover=all' CXXFLAGS='-O1 -g -fno-sanitize-recover=all'
 step tsan configuration tsan --without-override --enable-sanitizer=thread CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
