@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cache/scavenger.h"
+#include "exit/armed.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -30,15 +31,17 @@ static void *next(const char *name)
 	{                                             \
 		int(*real) parameters;                \
 		void *found = next(#name);            \
-		bool was_there;                       \
+		bool was_there, resident;             \
 		int result;                           \
                                                       \
 		if (!found)                           \
 			return -1;                    \
 		memcpy(&real, &found, sizeof real);   \
+		resident = armed_pause();             \
 		was_there = scavenger_pause();        \
 		result = real arguments;              \
 		scavenger_resume(was_there);          \
+		armed_resume(resident);               \
 		return result;                        \
 	}
 

@@ -7,7 +7,7 @@
  *
  * What a process must do alone, or each thread for itself: the kernel refuses to enter another user namespace when there
  * is a second thread, and a thread stays in the namespaces, in the root directory and with the capabilities that it began
- * with. So it ends first; the next one begins with what the program has by then.
+ * with. So it ends first; the next one begins with what the program has by then. The same for the helper of handoff:armed.
  *
  * The calls themselves go through unchanged.
  */
@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "cache/scavenger.h"
+#include "exit/armed.h"
 #include "exit/handoff.h"
 #include "os/os.h"
 #include "os/syscall.h"
@@ -64,7 +65,7 @@ static bool concerns_threads(long number, const long *a)
 static long forward(long number, const long *a)
 {
 	static _Atomic uint32_t nobody;
-	bool alone = concerns_threads(number, a), ended = false;
+	bool alone = concerns_threads(number, a), ended = false, resident = false;
 	long result;
 
 	if (enters_sandbox(number, a)) {
@@ -73,16 +74,20 @@ static long forward(long number, const long *a)
 	}
 	if (number == SYS_exit_group)
 		handoff_begin();
-	if (alone)
+	if (alone) {
+		resident = armed_pause();
 		ended = scavenger_pause();
+	}
 	result = os_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	/* The kernel's own workers for an io_uring are threads of the process too, and end a moment later. */
 	for (int i = 0; i < WORKERS_MS && ended && result == -EINVAL; i++) {
 		os_wait(&nobody, 0, 1);
 		result = os_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
-	if (alone)
+	if (alone) {
 		scavenger_resume(ended);
+		armed_resume(resident);
+	}
 	if (result < 0 && result > -4096) {
 		errno = (int)-result;
 		return -1;

@@ -21,12 +21,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum how { BY_EXIT, BY_UNDERSCORE, BY_QUICK, BY_KILL };
+enum how { BY_EXIT, BY_UNDERSCORE, BY_QUICK, BY_KILL, BY_TERM, BY_ABORT, BY_FAULT };
 
 static struct {
 	size_t mib, block, rounds, descriptors, threads, how, freed;
 } options = {.mib = 64, .block = 1 << 20, .rounds = 5};
 
+static const int statuses[] = {[BY_KILL] = SIGKILL, [BY_TERM] = SIGTERM, [BY_ABORT] = SIGABRT, [BY_FAULT] = SIGSEGV};
+static void *volatile nowhere;
 static uint64_t *last_act; /* shared with the children */
 static struct histogram gone, back;
 
@@ -80,8 +82,17 @@ static void open_files(void)
 			die("no descriptor");
 }
 
+/* What is written at a crash is not what is measured. */
+static void leave_no_core(void)
+{
+	const struct rlimit none = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &none);
+}
+
 static noreturn void child(void)
 {
+	leave_no_core();
 	if (options.freed)
 		free_some();
 	fill();
@@ -95,6 +106,14 @@ static noreturn void child(void)
 		quick_exit(0);
 	case BY_KILL:
 		raise(SIGKILL);
+		break;
+	case BY_TERM:
+		raise(SIGTERM);
+		break;
+	case BY_ABORT:
+		abort();
+	case BY_FAULT:
+		*(volatile char *)nowhere = 0;
 	}
 	exit(0);
 }
@@ -111,7 +130,7 @@ static void round_of(void)
 	if (waitpid(pid, &status, 0) != pid)
 		die("wait");
 	histogram_add(&gone, now_ns() - *last_act);
-	if (options.how == BY_KILL ? !WIFSIGNALED(status) : status != 0)
+	if ((status & ~0x80) != statuses[options.how])
 		die("the child did not end as it should");
 	while (wait(NULL) > 0)
 		;
@@ -120,7 +139,7 @@ static void round_of(void)
 
 int main(int argc, char **argv)
 {
-	static const char *const ways[] = {"exit", "_exit", "quick_exit", "kill", NULL};
+	static const char *const ways[] = {"exit", "_exit", "quick_exit", "kill", "term", "abort", "segv", NULL};
 	const struct option_of known[] = {
 		{"--mib", &options.mib, NULL},       {"--block", &options.block, NULL},
 		{"--rounds", &options.rounds, NULL}, {"--descriptors", &options.descriptors, NULL},

@@ -4,6 +4,7 @@
 #include "cache/relief.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
+#include "exit/armed.h"
 
 const char *pmd_version(void)
 {
@@ -66,6 +67,7 @@ int pmd_option_set(const char *name, const char *value)
 	if (!error) {
 		relief_after_change();
 		scavenger_options_changed();
+		armed_options_changed(name);
 	}
 	return error;
 }

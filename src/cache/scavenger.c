@@ -436,6 +436,18 @@ void scavenger_start(void)
 		start_thread();
 }
 
+void (*_Atomic scavenger_on_growth)(void);
+
+void scavenger_tell_growth(void)
+{
+	void (*tell)(void) = atomic_load_explicit(&scavenger_on_growth, memory_order_relaxed);
+
+	if (atomic_load_explicit(&heap_has_grown, memory_order_relaxed) && tell) {
+		atomic_store_explicit(&heap_has_grown, false, memory_order_relaxed);
+		tell();
+	}
+}
+
 void scavenger_options_changed(void)
 {
 	if (atomic_load_explicit(&working, memory_order_relaxed))

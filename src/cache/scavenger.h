@@ -19,9 +19,16 @@ void scavenger_kick(void);
 
 void scavenger_start(void);
 
+/* Called, with no lock held, after the heap has grown; NULL: nobody wants to know. */
+extern HIDDEN void (*_Atomic scavenger_on_growth)(void);
+
+void scavenger_tell_growth(void);
+
 /* To be called, with no lock held, after the heap may have grown. */
 static inline void scavenger_grown(void)
 {
+	if (UNLIKELY(atomic_load_explicit(&scavenger_on_growth, memory_order_relaxed) != NULL))
+		scavenger_tell_growth();
 	if (UNLIKELY(atomic_load_explicit(&huge_wanted, memory_order_relaxed)) &&
 	    atomic_exchange_explicit(&huge_wanted, false, memory_order_relaxed))
 		scavenger_start();

@@ -28,7 +28,8 @@ extern HIDDEN struct options options;
 #define OPTION(name) atomic_load_explicit(&options.name, memory_order_relaxed)
 
 enum { BACKGROUND_OFF, BACKGROUND_ON };
-enum { HANDOFF_AUTO, HANDOFF_OFF };
+enum { HANDOFF_AUTO, HANDOFF_OFF, HANDOFF_ARMED };
+enum { FORK_OFF, FORK_ON };
 enum { DESPITE_NOTHING, DESPITE_SECCOMP, DESPITE_PTRACE, DESPITE_MEMORY, DESPITE_LOAD, DESPITE_ALL };
 enum { PRESSURE_OFF, PRESSURE_ON };
 enum { THP_AUTO, THP_ALWAYS, THP_NEVER };

@@ -104,21 +104,56 @@ static bool is_harmless(const char *line)
 	return false;
 }
 
-/* The helper's mappings are the process's. */
-static bool only_harmless_mappings(void)
+static char maps[MAPS_BYTES];
+
+/* The helper's mappings are the process's. False if not all could be read. */
+static bool read_maps(void)
 {
-	static char maps[MAPS_BYTES];
 	size_t length = os_read_file("/proc/self/maps", maps, sizeof maps);
 
-	if (!length || length == sizeof maps - 1)
+	return length && length < sizeof maps - 1;
+}
+
+static const char *next_line(const char *line)
+{
+	while (*line && *line++ != '\n')
+		;
+	return line;
+}
+
+static bool only_harmless_mappings(void)
+{
+	if (!read_maps())
 		return false;
-	for (const char *line = maps; *line;) {
+	for (const char *line = maps; *line; line = next_line(line))
 		if (!is_harmless(line))
 			return false;
-		while (*line && *line++ != '\n')
-			;
-	}
 	return true;
+}
+
+static uintptr_t parse_address(const char **at)
+{
+	uintptr_t address = 0;
+
+	for (; (**at >= '0' && **at <= '9') || (**at >= 'a' && **at <= 'f'); ++*at)
+		address = address << 4 | (uintptr_t)(**at <= '9' ? **at - '0' : **at - 'a' + 10);
+	return address;
+}
+
+static void drop_mapping(const char *line)
+{
+	uintptr_t start = parse_address(&line);
+
+	line++;
+	os_unmap((void *)start, parse_address(&line) - start);
+}
+
+void conditions_drop_harmful(void)
+{
+	read_maps();
+	for (const char *line = maps; *line; line = next_line(line))
+		if (!is_harmless(line))
+			drop_mapping(line);
 }
 
 bool conditions_allow_helper(size_t held)

@@ -19,4 +19,7 @@ bool conditions_allow(bool sandbox, size_t held);
  */
 bool conditions_allow_helper(size_t held);
 
+/* For a helper that alone has the address space: unmaps what must be gone when the process is. */
+void conditions_drop_harmful(void);
+
 #endif

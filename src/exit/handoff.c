@@ -15,6 +15,7 @@
 #include "cache/cache.h"
 #include "cache/memcheck.h"
 #include "conf/options.h"
+#include "exit/armed.h"
 #include "exit/conditions.h"
 #include "exit/helper.h"
 #include "heap/limit.h"
@@ -31,8 +32,10 @@ static _Atomic bool tried, forbidden;
 
 void handoff_forbid(void)
 {
-	if (atomic_load_explicit(&owner, memory_order_relaxed) == os_process_id()) /* not its vfork child */
-		atomic_store_explicit(&forbidden, true, memory_order_relaxed);
+	if (atomic_load_explicit(&owner, memory_order_relaxed) != os_process_id()) /* its vfork child */
+		return;
+	atomic_store_explicit(&forbidden, true, memory_order_relaxed);
+	armed_forbid();
 }
 
 /* Without a system call where, as nearly always, the heap is small. */
@@ -87,9 +90,12 @@ void handoff_begin(void)
 {
 	size_t held = limit_held_bytes();
 
+	bool worth = is_worth_it(held), sandbox = atomic_load_explicit(&forbidden, memory_order_relaxed);
+
 	tell_time();
-	if (is_worth_it(held) && !atomic_exchange_explicit(&tried, true, memory_order_acquire) &&
-	    conditions_allow(atomic_load_explicit(&forbidden, memory_order_relaxed), held))
+	if ((!worth && !armed_is_there()) || atomic_exchange_explicit(&tried, true, memory_order_acquire))
+		return;
+	if (armed_at_end(sandbox, worth) == ARMED_ABSENT && worth && conditions_allow(sandbox, held))
 		start_helper(held);
 }
 
@@ -97,6 +103,7 @@ static void after_fork_in_child(void)
 {
 	atomic_store_explicit(&tried, false, memory_order_relaxed);
 	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
+	armed_after_fork(os_process_id());
 }
 
 /* Valgrind runs no second process in one address space. */
@@ -106,4 +113,5 @@ __attribute__((constructor(102))) static void start(void)
 		return;
 	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
 	pthread_atfork(NULL, NULL, after_fork_in_child);
+	armed_init(os_process_id());
 }

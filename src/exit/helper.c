@@ -85,7 +85,7 @@ static void list_work(void)
  * As many threads as there are CPUs with nothing to do; that is looked at after each piece, since at first whoever waited
  * for the process runs. The last thread to end takes what else there is in the address space along.
  */
-static void drop_heap(void)
+void helper_drop_heap(void)
 {
 	unsigned cpus = os_cpus();
 	size_t workers = 0;
@@ -167,7 +167,7 @@ static void run(void)
 		return;
 	os_prefer_to_be_killed();
 	os_lower_priority();
-	drop_heap();
+	helper_drop_heap();
 }
 
 /* On the CPU of who waits for it, see os_stay_on_cpu(). */

@@ -24,4 +24,7 @@ int helper_start(uint32_t parent, int pipe, size_t held, int *number);
 
 void helper_started(void);
 
+/* What a helper does that is known to be alone in the address space. Threads may still be at work when it returns. */
+void helper_drop_heap(void);
+
 #endif

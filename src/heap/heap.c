@@ -19,6 +19,7 @@ static struct slice no_slice;
 struct slice *heap_first_slices = &no_slice;
 uintptr_t heap_first_mask;
 bool heap_has_fast_path = true;
+_Atomic bool heap_has_grown;
 struct heap *_Atomic heaps[HEAPS_MAX];
 struct heap_counters heap_counters;
 _Atomic uint32_t heap_tick = 2;
@@ -271,6 +272,7 @@ bool heap_grow(struct heap *h, size_t top)
 		r->heap = h;
 	}
 	publish_top(h, top);
+	atomic_store_explicit(&heap_has_grown, true, memory_order_relaxed);
 	return true;
 }
 

@@ -179,6 +179,9 @@ extern HIDDEN uintptr_t heap_first_mask;
 /* False: heap_first_slice() always leads to a descriptor without blocks. Set before heap_init. */
 extern HIDDEN bool heap_has_fast_path;
 
+/* Some heap has grown. Whoever wants to know clears it. */
+extern HIDDEN _Atomic bool heap_has_grown;
+
 static inline struct slice *heap_first_slice(const void *p)
 {
 #ifdef PMD_SANITIZED

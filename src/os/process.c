@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -155,6 +157,45 @@ unsigned os_machine_cpus(void)
 	for (start = end; start && buf[start - 1] >= '0' && buf[start - 1] <= '9';)
 		start--;
 	return text_parse_number(buf + start, end - start, &last) ? (unsigned)last + 1 : 0;
+}
+
+void os_wait_cleared(_Atomic uint32_t *word, int64_t ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+	uint32_t value = atomic_load_explicit(word, memory_order_acquire);
+
+	if (value)
+		os_syscall(SYS_futex, (long)word, FUTEX_WAIT, value, (long)&t, 0, 0);
+}
+
+/* With 1 not even whoever takes cores through a pipe is called. */
+void os_leave_no_core(void)
+{
+	const struct rlimit none = {1, 1};
+
+	os_syscall(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0, 0, 0);
+}
+
+bool os_adopts_orphans(void)
+{
+	int does = 1;
+
+	return os_syscall(SYS_prctl, PR_GET_CHILD_SUBREAPER, (long)&does, 0, 0, 0, 0) || does;
+}
+
+static long read_link(const char *path, char *buf, size_t len)
+{
+	return os_syscall(SYS_readlink, (long)path, (long)buf, (long)len, 0, 0, 0);
+}
+
+/* Links like "pid:[4026531836]". */
+bool os_children_are_near(void)
+{
+	char own[64], theirs[64];
+	long n = read_link("/proc/thread-self/ns/pid", own, sizeof own);
+
+	return n > 0 && read_link("/proc/thread-self/ns/pid_for_children", theirs, sizeof theirs) == n &&
+	       !__builtin_memcmp(own, theirs, (size_t)n);
 }
 
 void os_exit(int status)

@@ -75,6 +75,21 @@ unsigned os_running(void);
 /* CPUs of the machine; 0 when that cannot be seen. */
 unsigned os_machine_cpus(void);
 
+/*
+ * Waits, at most MS milliseconds, until *WORD is 0, as the kernel makes it at the end of a thread or process; see
+ * os_sharer_start. Returns early at will.
+ */
+void os_wait_cleared(_Atomic uint32_t *word, int64_t ms);
+
+/* Whatever happens to the calling process, no core of it is written. */
+void os_leave_no_core(void);
+
+/* Whether orphans below the calling process become its children; also where the kernel does not say. */
+bool os_adopts_orphans(void);
+
+/* Whether children of the calling thread begin in its own pid namespace; not where that cannot be seen. */
+bool os_children_are_near(void);
+
 _Noreturn void os_exit(int status);
 
 #endif

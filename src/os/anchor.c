@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel wakes one waiter, if FUTEX_WAITERS says that there is one, in the way that crosses processes. The word is
+ * the first of a mutex in every version of the C library; only it is used beside the documented functions.
+ */
+#include "os/anchor.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "os/syscall.h"
+
+static pthread_mutex_t anchor;
+
+static uint32_t *word(void)
+{
+	return (uint32_t *)&anchor.__data.__lock;
+}
+
+static bool is_held(uint32_t value)
+{
+	return (value & FUTEX_TID_MASK) && !(value & FUTEX_OWNER_DIED);
+}
+
+bool os_anchor_is_held(void)
+{
+	return is_held(__atomic_load_n(word(), __ATOMIC_ACQUIRE));
+}
+
+bool os_anchor_hold(void)
+{
+	pthread_mutexattr_t robust;
+
+	if (os_anchor_is_held())
+		return true;
+	os_anchor_forget();
+	return !pthread_mutexattr_init(&robust) && !pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST) &&
+	       !pthread_mutex_init(&anchor, &robust) && !pthread_mutex_lock(&anchor);
+}
+
+void os_anchor_forget(void)
+{
+	memset(&anchor, 0, sizeof anchor);
+}
+
+void os_anchor_wait(void)
+{
+	uint32_t value = __atomic_fetch_or(word(), FUTEX_WAITERS, __ATOMIC_ACQ_REL) | FUTEX_WAITERS;
+
+	if (is_held(value))
+		os_syscall(SYS_futex, (long)word(), FUTEX_WAIT, value, 0, 0, 0);
+}
+
+void os_anchor_wake(void)
+{
+	os_syscall(SYS_futex, (long)word(), FUTEX_WAKE, INT32_MAX, 0, 0, 0);
+}
