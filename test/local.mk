@@ -19,6 +19,7 @@ COMPILED_TESTS = \
 	test/t_cxx \
 	test/t_dlopen \
 	test/t_exit \
+	test/t_exit_armed \
 	test/t_exit_matrix \
 	test/t_fork_kinds \
 	test/t_fortify \
@@ -110,6 +111,8 @@ test_t_cxx_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dlopen_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
 test_t_exit_LDADD = $(LINK_LIBRARY)
 test_t_exit_LDFLAGS = $(LINK_IN_PLACE)
+test_t_exit_armed_LDADD = $(LINK_LIBRARY)
+test_t_exit_armed_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_LDADD = $(LINK_LIBRARY)
 test_t_exit_matrix_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_static_SOURCES = test/t_exit_matrix.c

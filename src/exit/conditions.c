@@ -106,10 +106,10 @@ static bool is_harmless(const char *line)
 
 static char maps[MAPS_BYTES];
 
-/* The helper's mappings are the process's. False if not all could be read. */
+/* The helper's mappings are the process's; its first thread, which may have ended, has none. False if not all could be read. */
 static bool read_maps(void)
 {
-	size_t length = os_read_file("/proc/self/maps", maps, sizeof maps);
+	size_t length = os_read_file("/proc/thread-self/maps", maps, sizeof maps);
 
 	return length && length < sizeof maps - 1;
 }
