@@ -73,6 +73,51 @@ def size_bars(results):
     return bars
 
 
+# ---- Killed and crashed --------------------------------------------------------------------------------------------
+
+WAYS = {"exit": "exit()", "kill": "SIGKILL", "term": "SIGTERM", "abort": "abort()", "segv": "a segmentation fault"}
+ARMED_MIB = (64, 4096)
+
+
+def armed_variants(paths):
+    armed = variants.ours(paths, allocators.OURS, SMALL_PAGES + ",handoff:armed,handoff_fork:on")
+    plain = variants.ours(paths, PLAIN, SMALL_PAGES + ",handoff:off")
+    return armed + plain + [v for v in variants.peers(paths) if v.name in ("glibc", "jemalloc")]
+
+
+def armed(arguments, paths):
+    results = {}
+    for mib in ARMED_MIB:
+        for how, name in WAYS.items():
+            say(f"handoff:armed: {mib} MiB, {name}")
+            options = {"mib": mib, "rounds": max(1, min(20, 4096 // mib)), "how": how, "freed": 1}
+            runs = variants.interleaved(arguments.rounds, armed_variants(paths),
+                                        lambda v, o=options: variants.run(program(arguments, "exit"), v, o))
+            results[f"{mib} {how}"] = runs
+    print(f"handoff:armed, from the last act on: milliseconds, medians of {arguments.rounds} runs")
+    names = ("gone_p50", "gone_max", "back_p50", "back_max")
+    rows = [[f"{key.split()[0]} MiB", WAYS[key.split()[1]], n, *(milliseconds(variants.median(f, x)) for x in names)]
+            for key, runs in results.items() for n, f in runs.items()]
+    allocators.table(["", "end", "", "parent told", "longest", "memory free", "longest"], rows)
+    print()
+    return results
+
+
+def armed_bars(results):
+    bars = []
+    small_mib, mib = ARMED_MIB
+    for how, name in WAYS.items():
+        ours = results[f"{mib} {how}"][allocators.OURS]
+        gone = variants.median(ours, "gone_p50")
+        small = variants.median(results[f"{small_mib} {how}"][allocators.OURS], "gone_p50")
+        plain = variants.median(results[f"{mib} {how}"][PLAIN], "back_p50")
+        bars.append((f"armed, {mib} MiB, {name}: microseconds until the parent is told", gone / 1000, GONE_BAR_US))
+        bars.append((f"armed, {mib} MiB, {name}: times {small_mib} MiB's", gone / small, GROWTH_BAR))
+        bars.append((f"armed, {mib} MiB, {name}: memory free, of the plain end's time",
+                     variants.median(ours, "back_p50") / plain, BACK_BAR))
+    return bars
+
+
 # ---- A small process -----------------------------------------------------------------------------------------------
 
 
@@ -186,7 +231,7 @@ def redis_bars(results):
 
 # ---- All -----------------------------------------------------------------------------------------------------------
 
-MEASURES = {"size": (size, size_bars), "small": (small, small_bars), "redis": (redis, redis_bars)}
+MEASURES = {"size": (size, size_bars), "armed": (armed, armed_bars), "small": (small, small_bars), "redis": (redis, redis_bars)}
 
 
 def parse():

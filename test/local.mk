@@ -56,6 +56,7 @@ endif
 
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
 INJECTED_TESTS = \
+	test/t_exit_armed_errors \
 	test/t_exit_errors \
 	test/t_fork_torn \
 	test/t_release_errors \
@@ -116,6 +117,7 @@ test_t_exit_armed_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_LDADD = $(LINK_LIBRARY)
 test_t_exit_matrix_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_static_SOURCES = test/t_exit_matrix.c
+test_t_exit_matrix_static_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_STATIC
 test_t_exit_matrix_static_LDADD = pmdalloc.o
 test_t_exit_matrix_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_fork_LDADD = $(LINK_LIBRARY)
@@ -159,6 +161,9 @@ test_t_realloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_release_LDADD = $(LINK_LIBRARY)
 test_t_release_LDFLAGS = $(LINK_IN_PLACE)
 # A constructor alone is no reason for the linker to take it out of an archive.
+test_t_exit_armed_errors_SOURCES = test/t_exit_armed_errors.c test/inject.c src/exit/at_exit.c
+test_t_exit_armed_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_armed_errors_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_errors_SOURCES = test/t_exit_errors.c test/inject.c src/exit/at_exit.c
 test_t_exit_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_errors_LDADD = $(INJECTED_LIBRARY)

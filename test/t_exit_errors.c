@@ -109,18 +109,6 @@ static void slow(const struct call *c)
 	CHECK(helpers(c->name) <= 1);
 }
 
-/* The first child of process PID; 0: none. */
-static pid_t child_of(pid_t pid)
-{
-	char name[64], text[64] = "";
-	snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	return n > 0 ? atoi(text) : 0;
-}
-
 /* The helper is killed, or stopped, before it has answered. */
 static void killed(long nr, int signal, const char *what)
 {

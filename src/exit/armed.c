@@ -78,8 +78,8 @@ static void answer(enum phase p)
 
 static void listen(void)
 {
-	while (os_anchor_is_held() && !atomic_load_explicit(&leave, memory_order_acquire))
-		os_anchor_wait();
+	while (os_anchor_is_held() && !atomic_load_explicit(&leave, memory_order_acquire) && os_anchor_wait())
+		;
 	os_close_file(&listener_pipe[1]);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "os/anchor.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -45,12 +46,12 @@ void os_anchor_forget(void)
 	memset(&anchor, 0, sizeof anchor);
 }
 
-void os_anchor_wait(void)
+bool os_anchor_wait(void)
 {
 	uint32_t value = __atomic_fetch_or(word(), FUTEX_WAITERS, __ATOMIC_ACQ_REL) | FUTEX_WAITERS;
+	long result = is_held(value) ? os_syscall(SYS_futex, (long)word(), FUTEX_WAIT, value, 0, 0, 0) : 0;
 
-	if (is_held(value))
-		os_syscall(SYS_futex, (long)word(), FUTEX_WAIT, value, 0, 0, 0);
+	return !result || result == -EAGAIN || result == -EINTR;
 }
 
 void os_anchor_wake(void)

@@ -23,8 +23,11 @@ void os_anchor_forget(void);
 /* Whether a thread holds it and runs the program that it was taken in. */
 bool os_anchor_is_held(void);
 
-/* Waits, without end, until os_anchor_is_held() is not true any more or os_anchor_wake() is called, which may be missed. */
-void os_anchor_wait(void);
+/*
+ * Waits, without end, until os_anchor_is_held() is not true any more or os_anchor_wake() is called, which may be missed.
+ * False where the kernel does not let it wait.
+ */
+bool os_anchor_wait(void);
 void os_anchor_wake(void);
 
 #endif
