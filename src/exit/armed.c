@@ -256,9 +256,10 @@ static void send_away(void)
 	}
 }
 
-static bool size_matters(size_t held)
+/* A little early, as nobody looks again when the last region that was grown into fills. */
+static bool is_large(size_t held)
 {
-	return held >= (size_t)OPTION(handoff_min) && held <= (size_t)OPTION(handoff_max);
+	return held + held / 16 >= (size_t)OPTION(handoff_min);
 }
 
 /* Without regard to how busy the machine is: at the end nobody will have to wait for the helper. */
@@ -280,7 +281,8 @@ static bool can_be_started(void)
 static void look(void)
 {
 	size_t held = limit_held_bytes();
-	bool wanted = program.requested && OPTION(handoff) == HANDOFF_ARMED && size_matters(held);
+	bool wanted = program.requested && OPTION(handoff) == HANDOFF_ARMED && is_large(held) &&
+		      held <= (size_t)OPTION(handoff_max);
 
 	if (wanted) {
 		if (held < atomic_load_explicit(&next_look, memory_order_relaxed))
@@ -306,8 +308,8 @@ static void after_growth(void)
 {
 	size_t held = limit_held_bytes();
 
-	if (held < (size_t)OPTION(handoff_min) || held < atomic_load_explicit(&next_look, memory_order_relaxed) ||
-	    !is_owner() || !take_busy(0))
+	if (!is_large(held) || held < atomic_load_explicit(&next_look, memory_order_relaxed) || !is_owner() ||
+	    !take_busy(0))
 		return;
 	if (!atomic_load(&paused))
 		look();
