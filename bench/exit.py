@@ -4,6 +4,7 @@
 The end of a process: how long its parent waits, when its memory is free again, and how soon a server's port is.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -116,6 +117,112 @@ def armed_bars(results):
         bars.append((f"armed, {mib} MiB, {name}: memory free, of the plain end's time",
                      variants.median(ours, "back_p50") / plain, BACK_BAR))
     return bars
+
+
+# ---- What a resident helper costs ----------------------------------------------------------------------------------
+
+RESIDENTS = 100  # the kernel accounts memory in steps of some hundred kB
+RESIDENT_BAR_KB = 64
+AWAKE_S = 5
+PROGRAM = """
+import ctypes, sys
+kept = [bytes(60000) for _ in range(100)]
+for line in sys.stdin:
+    ctypes.CDLL(None).pmd_option_set(b"handoff", line.strip().encode())
+    print(line, end="", flush=True)
+"""
+
+
+class Group:
+    """A cgroup of its own, whose memory, the kernel's included, can be read; version 1 or 2."""
+
+    def __init__(self):
+        first = "/sys/fs/cgroup/memory"
+        self.folder = os.path.join(first if os.path.isdir(first) else "/sys/fs/cgroup", f"pmdalloc-{os.getpid()}")
+        self.file = "memory.usage_in_bytes" if os.path.isdir(first) else "memory.current"
+
+    def __enter__(self):
+        os.mkdir(self.folder)
+        return self
+
+    def __exit__(self, *unused):
+        for _ in range(500):
+            try:
+                os.rmdir(self.folder)
+                return
+            except OSError:
+                time.sleep(0.01)
+
+    def add(self, process):
+        with open(os.path.join(self.folder, "cgroup.procs"), "w", encoding="utf-8") as f:
+            f.write(str(process))
+
+    def memory(self):
+        with open(os.path.join(self.folder, self.file), encoding="utf-8") as f:
+            return int(f.read())
+
+    def processes(self):
+        with open(os.path.join(self.folder, "cgroup.procs"), encoding="utf-8") as f:
+            return [int(x) for x in f]
+
+
+def tell(servers, word):
+    for s in servers:
+        s.stdin.write(word + "\n")
+        s.stdin.flush()
+        s.stdout.readline()
+    time.sleep(1)
+
+
+def wakes(process):
+    count = 0
+    for thread in os.listdir(f"/proc/{process}/task"):
+        with open(f"/proc/{process}/task/{thread}/status", encoding="utf-8") as f:
+            count += sum(int(line.split()[1]) for line in f if "ctxt_switches" in line)
+    return count
+
+
+def start_servers(variant, group):
+    servers = [subprocess.Popen([sys.executable, "-c", PROGRAM], env=variant.environment(), text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                preexec_fn=lambda: group.add(os.getpid())) for _ in range(RESIDENTS)]
+    tell(servers, "armed")  # what is touched only once
+    tell(servers, "off")
+    return servers
+
+
+def resident(_arguments, paths):
+    say("what a resident helper costs")
+    figures = {}
+    try:
+        with Group() as group:
+            servers = start_servers(variants.ours(paths, "armed", "handoff:off,handoff_min:1M")[0], group)
+            before = group.memory()
+            tell(servers, "armed")
+            figures["bytes"] = (group.memory() - before) / RESIDENTS
+            own = {s.pid for s in servers}
+            residents = [p for p in group.processes() if p not in own]
+            count = sum(map(wakes, residents))
+            time.sleep(AWAKE_S)
+            figures["residents"] = len(residents)
+            figures["wakes"] = sum(map(wakes, residents)) - count
+            for s in servers:
+                s.communicate()
+    except (OSError, IndexError) as error:
+        say(f"no cgroup whose memory can be read: left out ({error})")
+        return {}
+    print(f"handoff:armed while it waits: {figures['bytes'] / 1024:.1f} kB each of {figures['residents']}, "
+          f"woken {figures['wakes']} times in {AWAKE_S} s")
+    print()
+    return figures
+
+
+def resident_bars(results):
+    if not results:
+        return []
+    return [("a resident helper: kB", results["bytes"] / 1024, RESIDENT_BAR_KB),
+            ("resident helpers: missing", RESIDENTS - results["residents"], 0),
+            ("resident helpers: woken", results["wakes"], 0)]
 
 
 # ---- A small process -----------------------------------------------------------------------------------------------
@@ -231,7 +338,8 @@ def redis_bars(results):
 
 # ---- All -----------------------------------------------------------------------------------------------------------
 
-MEASURES = {"size": (size, size_bars), "armed": (armed, armed_bars), "small": (small, small_bars), "redis": (redis, redis_bars)}
+MEASURES = {"size": (size, size_bars), "armed": (armed, armed_bars), "resident": (resident, resident_bars),
+            "small": (small, small_bars), "redis": (redis, redis_bars)}
 
 
 def parse():

@@ -237,7 +237,8 @@ static void start_starter(void)
 {
 	forget_starter();
 	/* One that was killed, or does not come to its turn, may still be about to use its stack. */
-	if (program.starter_number || atomic_load_explicit(&resident, memory_order_acquire) || !os_anchor_hold())
+	if (program.starter_number || atomic_load_explicit(&resident, memory_order_acquire) ||
+	    atomic_load_explicit(&listener, memory_order_acquire) || !os_anchor_hold())
 		return;
 	atomic_store_explicit(&leave, false, memory_order_relaxed);
 	atomic_store_explicit(&phase, STARTING, memory_order_relaxed);
