@@ -47,6 +47,13 @@ static inline pid_t child_of(pid_t pid)
 	return n > 0 ? atoi(text) : 0;
 }
 
+/* Where a helper is resident: what starts it has ended, and nothing is left of that. */
+static inline void settle(void)
+{
+	while (waitpid(-1, NULL, __WCLONE) > 0)
+		;
+}
+
 static inline pid_t begin(void)
 {
 	pid_t pid = fork();

@@ -56,6 +56,16 @@ static pid_t find_resident(void)
 	return 0;
 }
 
+static pid_t await_resident(const char *what)
+{
+	pid_t pid;
+	for (int waited = 0; !(pid = find_resident()); waited++) {
+		CHECK_SAY(waited < WAIT_MS, "%s: %s: no resident helper", conf, what);
+		proc_sleep_ms(1);
+	}
+	return pid;
+}
+
 static void expect_resident_gone(const char *what)
 {
 	for (int waited = 0; find_resident(); waited++) {
@@ -145,6 +155,7 @@ static pid_t serve(void (*then)(void))
 	pid_t pid = begin();
 	if (pid == 0) {
 		fill(HEAP);
+		settle();
 		say_ready();
 		then();
 		exit(STATUS);
@@ -195,9 +206,15 @@ static void ends(void (*how)(void), int status, const char *what)
 	pid_t pid = begin(), helper;
 	if (pid == 0) {
 		fill(128 * MIB);
+		settle();
+		say_ready();
+		wait_go();
 		how();
 		_exit(1);
 	}
+	wait_ready();
+	await_resident(what);
+	say_go();
 	int got = check_wait(pid);
 	CHECK_SAY(got == status, "%s: wait status %#x", what, (unsigned)got);
 	struct rusage usage;
@@ -252,8 +269,7 @@ static void waits(void)
 	int fd = open_file();
 	pid_t pid = serve(look_around);
 	wait_ready();
-	pid_t helper = find_resident();
-	CHECK_SAY(helper, "no resident helper");
+	pid_t helper = await_resident("waits");
 	CHECK(count_descriptors(helper, place) <= 3); /* what it waits on */
 	CHECK(getsid(helper) != getsid(pid) && getpgid(helper) != getpgid(pid));
 	CHECK(read_proc(helper, "status", text, sizeof text));
@@ -272,11 +288,12 @@ static void costs(void)
 	if (pid == 0) {
 		CHECK(pmd_option_set("handoff", "off") == 0);
 		fill(HEAP);
-		CHECK(proc_rss_kb() && proc_pte_kb());
-		size_t before = proc_rss_kb() + proc_pte_kb();
+		CHECK(proc_kb("RssAnon:") && proc_pte_kb());
+		size_t before = proc_kb("RssAnon:") + proc_pte_kb();
 		CHECK(pmd_option_set("handoff", "armed") == 0);
-		size_t after = proc_rss_kb() + proc_pte_kb();
-		CHECK_SAY(after <= before + 48, "arming takes %zu kB", after - before);
+		settle();
+		size_t after = proc_kb("RssAnon:") + proc_pte_kb();
+		CHECK_SAY(after <= before + 64, "arming takes %zu kB", after - before);
 		exit(STATUS);
 	}
 	expect_end(pid, "costs");
@@ -351,6 +368,7 @@ static void be_child(void)
 	if (requests)
 		CHECK(pmd_option_set("handoff", "armed") == 0);
 	fill(HEAP);
+	settle();
 	raise(SIGKILL);
 }
 
@@ -364,6 +382,7 @@ static void forks(bool on, bool request, size_t wanted)
 		CHECK(pmd_option_set("handoff", "off") == 0);
 		fill(HEAP);
 		CHECK(pmd_option_set("handoff", "armed") == 0);
+		settle();
 		pid_t child = begin();
 		requests = request;
 		if (child == 0)
@@ -385,8 +404,8 @@ static void end_when_told(void)
 /* As with handoff:auto. */
 static void is_killed(void)
 {
-	pid_t pid = serve(end_when_told), helper = find_resident();
-	CHECK(helper && kill(helper, SIGKILL) == 0);
+	pid_t pid = serve(end_when_told), helper = await_resident("a killed resident");
+	CHECK(kill(helper, SIGKILL) == 0);
 	CHECK(check_wait(helper) == SIGKILL);
 	say_go();
 	expect_end(pid, "a killed resident");
@@ -399,6 +418,7 @@ static void *go_on(void *unused)
 	say_ready();
 	wait_go();
 	fill(16 * HEAP);
+	settle();
 	say_ready();
 	sleep_on();
 	return unused;
@@ -420,7 +440,7 @@ static void loses_thread(void)
 	CHECK(waitpid(pid, NULL, WNOHANG) == 0);
 	say_go();
 	wait_ready();
-	CHECK_SAY(find_resident(), "no resident after the first thread's end and growth");
+	await_resident("growth after the first thread's end");
 	kill_it(pid, "the first thread ends");
 	expect_helpers(2, "the first thread ends");
 }
@@ -437,7 +457,7 @@ static void grow_too_large(void)
 static void is_too_large(void)
 {
 	pid_t pid = serve(grow_too_large);
-	CHECK(find_resident());
+	await_resident("handoff_max");
 	say_go();
 	wait_ready();
 	CHECK(check_wait(pid) == SIGKILL);
@@ -536,7 +556,9 @@ static void keeps_away(void)
 /* The rest is what only the library that has the standard names can see. */
 static void drop_rights(void)
 {
+	wait_go();
 	CHECK(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+	settle();
 	say_ready();
 	sleep_on();
 }
@@ -546,11 +568,11 @@ static void drops_rights(void)
 	char text[4096];
 	if (geteuid() != 0)
 		return;
-	pid_t pid = serve(drop_rights), before = find_resident();
-	CHECK(before);
+	pid_t pid = serve(drop_rights), before = await_resident("rights");
+	say_go();
 	wait_ready();
-	pid_t after = find_resident();
-	CHECK_SAY(after && after != before, "the resident is still as it was");
+	pid_t after = await_resident("other rights");
+	CHECK_SAY(after != before, "the resident is still as it was");
 	CHECK(read_proc(after, "status", text, sizeof text) && strstr(text, "\nUid:\t65534\t65534\t65534\t65534\n"));
 	kill_it(pid, "rights");
 	helpers("rights");
@@ -601,9 +623,9 @@ static void vfork_some(void)
 
 static void vforks(void)
 {
-	pid_t pid = serve(vfork_some), before = find_resident();
+	pid_t pid = serve(vfork_some), before = await_resident("vfork");
 	wait_ready();
-	CHECK(before && before == find_resident());
+	CHECK(before == find_resident());
 	kill_it(pid, "vfork");
 	expect_helpers(1, "vfork");
 }

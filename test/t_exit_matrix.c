@@ -166,8 +166,16 @@ static const struct way *way;
 /* Set where the process under test is to return from main. */
 static bool returns;
 
+/* What starts a resident helper has ended, and nothing is left of it; other children have SIGCHLD as their signal. */
+static void settle(void)
+{
+	while (waitpid(-1, NULL, __WCLONE) > 0)
+		;
+}
+
 static void end(void)
 {
+	settle();
 	if (way->end)
 		way->end();
 	returns = true;
@@ -189,6 +197,7 @@ static void start(void)
 {
 	fill();
 	gather();
+	settle();
 }
 
 static void plain(void)

@@ -32,7 +32,8 @@ enum {
 	STACK_BYTES = 32 << 10,
 	STARTER_STACK_BYTES = 16 << 10,
 	LISTENER_STACK_BYTES = 4 << 10,
-	PATIENCE_MS = 100, /* of the program, for a resident to come or go */
+	START_MS = 10,     /* of the thread that made the heap grow, for a resident to come */
+	PATIENCE_MS = 100, /* of who ends the process, for a resident to come or go */
 	CALM_MS = 2000,    /* of who is in no hurry */
 	DOUBT_MS = 1000,   /* of the resident: the anchor is gone, and nobody else yet */
 };
@@ -43,7 +44,7 @@ static struct {
 	uint32_t owner; /* the process that all this is about: a vfork child shares it */
 	bool requested; /* in this process */
 	bool forbidden;
-	int starter_number; /* not taken note of yet; 0: none */
+	_Atomic int starter_number; /* not taken note of yet; 0: none */
 } program;
 
 static _Atomic bool busy;
@@ -209,52 +210,71 @@ static bool is_there(void)
 	       atomic_load_explicit(&resident, memory_order_acquire);
 }
 
+/* Or is about to be. */
+static bool somebody_is_there(void)
+{
+	return atomic_load_explicit(&starter, memory_order_acquire) ||
+	       atomic_load_explicit(&resident, memory_order_acquire);
+}
+
 bool armed_is_there(void)
 {
-	return is_there() && is_owner();
+	return somebody_is_there() && is_owner();
+}
+
+static bool has_starter(void)
+{
+	return atomic_load_explicit(&program.starter_number, memory_order_relaxed);
 }
 
 /* The starter is gone but for its number; what it has touched of its stack goes too. */
 static void forget_starter(void)
 {
-	if (!program.starter_number || atomic_load_explicit(&starter, memory_order_acquire))
+	if (!has_starter() || atomic_load_explicit(&starter, memory_order_acquire))
 		return;
 	os_sharer_reap(program.starter_number);
 	program.starter_number = 0;
 	os_drop(starter_stack, sizeof starter_stack);
 }
 
-static void wait_for_answer(void)
+static void wait_for_answer(int ms)
 {
-	for (int i = 0; i < PATIENCE_MS && atomic_load_explicit(&phase, memory_order_acquire) == STARTING; i++)
+	for (int i = 0; i < ms && somebody_is_there() && atomic_load_explicit(&phase, memory_order_acquire) == STARTING;
+	     i++)
 		os_wait(&phase, STARTING, 1);
-	for (int i = 0; i < PATIENCE_MS && atomic_load_explicit(&starter, memory_order_acquire); i++)
+	for (int i = 0; i < ms && atomic_load_explicit(&starter, memory_order_acquire); i++)
 		os_wait_cleared(&starter, 1);
 	forget_starter();
 }
 
 static void start_starter(void)
 {
+	int number;
+
 	forget_starter();
 	/* One that was killed, or does not come to its turn, may still be about to use its stack. */
-	if (program.starter_number || atomic_load_explicit(&resident, memory_order_acquire) ||
+	if (has_starter() || atomic_load_explicit(&resident, memory_order_acquire) ||
 	    atomic_load_explicit(&listener, memory_order_acquire) || !os_anchor_hold())
 		return;
 	atomic_store_explicit(&leave, false, memory_order_relaxed);
 	atomic_store_explicit(&phase, STARTING, memory_order_relaxed);
-	if (os_sharer_start(start_resident, starter_stack, sizeof starter_stack, &starter, &program.starter_number))
+	if (os_sharer_start(start_resident, starter_stack, sizeof starter_stack, &starter, &number)) {
 		atomic_store_explicit(&phase, NONE, memory_order_relaxed);
-	else
-		wait_for_answer();
+		return;
+	}
+	atomic_store_explicit(&program.starter_number, number, memory_order_relaxed);
+	wait_for_answer(START_MS);
 }
 
-static void send_away(void)
+/* One that is yet to begin finds LEAVE set. */
+static void send_away(int ms)
 {
 	atomic_store_explicit(&leave, true, memory_order_release);
-	for (int i = 0; i < PATIENCE_MS && atomic_load_explicit(&resident, memory_order_acquire); i++) {
+	for (int i = 0; i < ms && somebody_is_there(); i++) {
 		os_anchor_wake();
-		os_wait_cleared(&resident, 1);
+		os_wait_cleared(atomic_load_explicit(&resident, memory_order_acquire) ? &resident : &starter, 1);
 	}
+	forget_starter();
 }
 
 /* A little early, as nobody looks again when the last region that was grown into fills. */
@@ -291,8 +311,8 @@ static void look(void)
 		atomic_store_explicit(&next_look, held + held / 4, memory_order_relaxed);
 		wanted = may_be_there(held);
 	}
-	if (!wanted && is_there())
-		send_away();
+	if (!wanted && somebody_is_there())
+		send_away(PATIENCE_MS);
 	if (wanted && !is_there() && can_be_started())
 		start_starter();
 }
@@ -309,9 +329,10 @@ static void after_growth(void)
 {
 	size_t held = limit_held_bytes();
 
-	if (!is_large(held) || held < atomic_load_explicit(&next_look, memory_order_relaxed) || !is_owner() ||
-	    !take_busy(0))
+	if (!is_large(held) || (held < atomic_load_explicit(&next_look, memory_order_relaxed) && !has_starter()) ||
+	    !is_owner() || !take_busy(0))
 		return;
+	forget_starter();
 	if (!atomic_load(&paused))
 		look();
 	drop_busy();
@@ -364,13 +385,14 @@ enum armed armed_at_end(bool sandbox, bool worth)
 	if (!program.requested)
 		return ARMED_ABSENT;
 	if (!take_busy(PATIENCE_MS))
-		return is_there() ? ARMED_SERVES : ARMED_REFUSES;
-	if (!is_there())
+		return somebody_is_there() ? ARMED_SERVES : ARMED_REFUSES;
+	wait_for_answer(PATIENCE_MS);
+	if (!somebody_is_there())
 		return ARMED_ABSENT;
 	program.forbidden |= sandbox;
 	if (worth && may_be_there(limit_held_bytes()))
 		return ARMED_SERVES;
-	send_away();
+	send_away(PATIENCE_MS);
 	return ARMED_REFUSES;
 }
 
@@ -383,9 +405,9 @@ bool armed_pause(void)
 	atomic_fetch_add(&paused, 1);
 	if (!program.requested || !take_busy(CALM_MS))
 		return false;
-	was_there = is_there();
+	was_there = somebody_is_there();
 	if (was_there)
-		send_away();
+		send_away(CALM_MS);
 	drop_busy();
 	return was_there;
 }

@@ -104,7 +104,7 @@ static bool is_harmless(const char *line)
 	return false;
 }
 
-static char maps[MAPS_BYTES];
+static char maps[MAPS_BYTES] __attribute__((aligned(PAGE_BYTES)));
 
 /* The helper's mappings are the process's; its first thread, which may have ended, has none. False if not all could be read. */
 static bool read_maps(void)
@@ -158,5 +158,8 @@ void conditions_drop_harmful(void)
 
 bool conditions_allow_helper(size_t held)
 {
-	return only_harmless_mappings() && has_room(held);
+	bool allow = only_harmless_mappings() && has_room(held);
+
+	os_drop(maps, sizeof maps); /* the process may go on */
+	return allow;
 }
