@@ -117,7 +117,7 @@ static void advise_round(void)
 		advise(ZAP_HALF, region, REGION / 2);
 		advise(ZAP_HALF, region + REGION / 2, REGION / 2);
 		touch_first(TOUCH_OLD, region);
-		advise(ZAP_HALF, region, REGION / 2);
+		madvise(region, REGION / 2, MADV_DONTNEED);
 		advise(ZAP_EMPTY, region, REGION);
 		touch(region, REGION);
 		unmap(UNMAP_WHOLE, region, REGION);
