@@ -148,6 +148,7 @@ static void stay(void)
 	}
 	answer(READY);
 	if (wait_until_alone()) {
+		rest(); /* whoever waits for the process's end may be told of it only now, and needs a CPU for that */
 		tear_down();
 		return;
 	}
