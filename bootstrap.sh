@@ -14,7 +14,7 @@ build_packages=(autoconf automake binutils g++ gcc libc6-dev libtool liburing-de
 demo_packages=(libjemalloc2 libmimalloc2.0 redis-server redis-tools)
 check_packages=(apache2-utils busybox-static clang clang-format cpio default-jdk-headless git groff-base
 	libpython3.11-testsuite libtcmalloc-minimal4 man-db memcached nginx-light nodejs perl postgresql procps
-	python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 stress-ng valgrind xz-utils)
+	python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 stress-ng systemd valgrind xz-utils)
 
 usage()
 {

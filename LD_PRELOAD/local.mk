@@ -6,6 +6,7 @@ pkglibexec_PROGRAMS = LD_PRELOAD/pmdalloc-time-exit
 LD_PRELOAD_pmdalloc_time_exit_SOURCES = LD_PRELOAD/time_exit.c
 systemddir = $(pkgdatadir)/systemd
 systemd_DATA = LD_PRELOAD/pmdalloc.conf
+dist_systemd_DATA = LD_PRELOAD/pmdalloc-exit@.service LD_PRELOAD/pmdalloc-exit.conf
 preloaddocdir = $(docdir)/LD_PRELOAD
 dist_preloaddoc_DATA = LD_PRELOAD/README.md
 endif

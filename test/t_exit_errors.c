@@ -5,8 +5,8 @@
  */
 #include "exits.h"
 #include "inject.h"
+#include "late.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -109,18 +109,6 @@ static void slow(const struct call *c)
 	CHECK(helpers(c->name) <= 1);
 }
 
-/* The first child of process PID; 0: none. */
-static pid_t child_of(pid_t pid)
-{
-	char name[64], text[64] = "";
-	snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	return n > 0 ? atoi(text) : 0;
-}
-
 /* The helper is killed, or stopped, before it has answered. */
 static void killed(long nr, int signal, const char *what)
 {
@@ -161,23 +149,6 @@ static void kills_itself(long nr, const char *what)
 }
 
 /* ---- Handlers that run later ------------------------------------------------------------------------------------- */
-
-static void (*late)(void);
-
-static void run_late(void *unused)
-{
-	(void)unused;
-	if (late)
-		late();
-}
-
-int __cxa_atexit(void (*handler)(void *), void *argument, void *library);
-
-/* Before the library's own constructors: so its handler has run when this one does. */
-__attribute__((constructor(101))) static void register_late(void)
-{
-	__cxa_atexit(run_late, NULL, NULL);
-}
 
 static int tell[2];
 
@@ -239,19 +210,6 @@ static pid_t begin_with(void (*handler)(void))
 		exit(STATUS);
 	}
 	return pid;
-}
-
-static char state_of(pid_t pid)
-{
-	char name[64], text[512] = "";
-	snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	CHECK(read(fd, text, sizeof text - 1) >= 0);
-	close(fd);
-	const char *end = strrchr(text, ')');
-	return end ? end[2] : 0;
 }
 
 /* The new program goes on; the old memory must not. */

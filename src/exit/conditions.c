@@ -61,9 +61,9 @@ bool conditions_allow(bool sandbox, size_t held)
 
 /* ---- Memory for whoever takes the process's place ---------------------------------------------------------------- */
 
-static bool has_room(size_t held)
+static bool has_room(size_t held, uint32_t process)
 {
-	return despite(DESPITE_MEMORY) || pressure_room() >= held;
+	return despite(DESPITE_MEMORY) || pressure_room(process) >= held;
 }
 
 /* ---- Other mappings ---------------------------------------------------------------------------------------------- */
@@ -121,7 +121,7 @@ static bool only_harmless_mappings(void)
 	return true;
 }
 
-bool conditions_allow_helper(size_t held)
+bool conditions_allow_helper(size_t held, uint32_t process)
 {
-	return only_harmless_mappings() && has_room(held);
+	return only_harmless_mappings() && has_room(held, process);
 }

@@ -15,6 +15,7 @@
 #include "cache/cache.h"
 #include "cache/memcheck.h"
 #include "conf/options.h"
+#include "exit/cgroup.h"
 #include "exit/conditions.h"
 #include "exit/helper.h"
 #include "heap/limit.h"
@@ -106,4 +107,5 @@ __attribute__((constructor(102))) static void start(void)
 		return;
 	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
 	pthread_atfork(NULL, NULL, after_fork_in_child);
+	cgroup_check();
 }

@@ -202,7 +202,7 @@ static bool near_limit(const struct pressure *p)
 }
 
 /* Where version 2 is mounted: alone, or beside version 1. */
-static bool find_mount(struct text *t, char *buf, size_t room)
+bool pressure_find_mount(struct text *t, char *buf, size_t room)
 {
 	static const char places[][32] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
 
@@ -222,11 +222,13 @@ static bool find_mount(struct text *t, char *buf, size_t room)
 	return false;
 }
 
+static const char own_cgroup[] = "/proc/self/cgroup";
+
 /*
- * Where the cgroup's directory is not below the mount, as in a container that sees its host's names or was entered from
+ * FILE: own_cgroup, or another process's. Where the cgroup's directory is not below the mount, as in a container that sees its host's names or was entered from
  * outside, the mount's root is the nearest cgroup around that can be seen.
  */
-static void locate(char *dir, size_t room, size_t *dir_len, size_t *root_len)
+static void locate(const char *file, char *dir, size_t room, size_t *dir_len, size_t *root_len)
 {
 	char buf[FILE_BYTES];
 	const char *path, *end;
@@ -234,9 +236,9 @@ static void locate(char *dir, size_t room, size_t *dir_len, size_t *root_len)
 
 	*dir_len = *root_len = 0;
 	dir[0] = 0;
-	read_root_file("/proc/self/cgroup", buf, sizeof buf);
+	read_root_file(file, buf, sizeof buf);
 	path = text_value(buf, "0::");
-	if (!path || !find_mount(&t, dir, room))
+	if (!path || !pressure_find_mount(&t, dir, room))
 		return;
 	*dir_len = *root_len = t.len;
 	for (end = path; *end && *end != '\n';)
@@ -420,7 +422,7 @@ static void follow(struct pressure *p)
 	char dir[PRESSURE_PATH];
 	size_t dir_len, root_len;
 
-	locate(dir, sizeof dir, &dir_len, &root_len);
+	locate(own_cgroup, dir, sizeof dir, &dir_len, &root_len);
 	if (!same_dir(p, dir, dir_len)) {
 		os_close_file(&p->group);
 		os_close_file(&p->events);
@@ -446,15 +448,24 @@ bool pressure_check(struct pressure *p)
 	return stalls || near_limit(p);
 }
 
-uint64_t pressure_room(void)
+uint64_t pressure_room(uint32_t process)
 {
 	static struct pressure here;
-	char buf[512];
+	char buf[512], file[64];
+	struct text t;
 	uint64_t room;
 
+	text_init(&t, file, sizeof file);
+	text_put(&t, process ? "/proc/" : own_cgroup);
+	if (process) {
+		text_put_number(&t, process);
+		text_put(&t, "/cgroup");
+	}
+	if (process && !read_root_file(file, buf, sizeof buf))
+		return 0;
 	read_root_file("/proc/meminfo", buf, sizeof buf);
 	room = number_of(buf, "MemAvailable:") << 10;
-	locate(here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
+	locate(file, here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
 	for (size_t len = here.dir_len; len; len = parent(&here, len)) {
 		uint64_t left = room_at(&here, len);
 
@@ -488,7 +499,7 @@ void pressure_open(struct pressure *p, bool listen)
 	if (p->wake >= 0)
 		atomic_store(&p->tid, (uint32_t)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
 	p->triggers_at_ms = now_ms() + TRIGGERS_MS;
-	locate(p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
+	locate(own_cgroup, p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
 	open_group(p);
 	stalled_without_trigger(p);
 }
