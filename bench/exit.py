@@ -165,7 +165,7 @@ def stop(arguments, paths):
     finally:
         for group in groups:
             os.rmdir(group)
-    print(f"A service with {arguments.redis_mib} MiB, from SIGTERM on: milliseconds, medians of {arguments.rounds} runs")
+    print(f"A service with {arguments.redis_mib} MiB, from SIGTERM on: milliseconds, medians of {arguments.rounds}")
     names = ("gone", "empty", "free")
     allocators.table(["", "process gone", "its cgroup empty", "memory free"],
                      [[n, *(milliseconds(variants.median(f, x)) for x in names)] for n, f in runs.items()])
