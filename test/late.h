@@ -8,7 +8,9 @@
 
 #include "check.h"
 
-#include <fcntl.h>
+#include "proc.h"
+
+enum { LATE_MS = 20000 };
 
 static void (*late)(void);
 
@@ -27,30 +29,60 @@ __attribute__((constructor(101))) static void register_late(void)
 	__cxa_atexit(run_late, NULL, NULL);
 }
 
+/* What the file says; nothing where it cannot be read. */
+static inline void late_read(const char *name, char *text, size_t room)
+{
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, room - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = 0;
+}
+
 /* The first child of process PID; 0: none. */
 static inline pid_t child_of(pid_t pid)
 {
-	char name[64], text[64] = "";
+	char name[64], text[64];
 	snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	return n > 0 ? atoi(text) : 0;
+	late_read(name, text, sizeof text);
+	return atoi(text);
 }
 
 /* As in /proc/PID/stat; 0: there is no such process. */
 static inline char state_of(pid_t pid)
 {
-	char name[64], text[512] = "";
+	char name[64], text[512];
 	snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	CHECK(read(fd, text, sizeof text - 1) >= 0);
-	close(fd);
+	late_read(name, text, sizeof text);
 	const char *end = strrchr(text, ')');
 	return end ? end[2] : 0;
+}
+
+/* The helper among the children of process PID, which it is called as when it has answered; 0: there is none. */
+static inline pid_t helper_of(pid_t pid)
+{
+	char name[64], text[1024] = "", *end = text;
+	snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	late_read(name, text, sizeof text);
+	for (pid_t child; (child = (pid_t)strtol(end, &end, 10)) > 0;) {
+		char comm[32] = "";
+		snprintf(name, sizeof name, "/proc/%d/comm", (int)child);
+		late_read(name, comm, sizeof comm);
+		if (strcmp(comm, "pmdalloc-exit\n") == 0)
+			return child;
+	}
+	return 0;
+}
+
+/* As `late`: stops the helper, which so is there for as long as the test wants. */
+static inline void stop_helper(void)
+{
+	pid_t helper = helper_of(getpid());
+	CHECK(helper && kill(helper, SIGSTOP) == 0);
+	for (int waited = 0; state_of(helper) != 'T'; waited++) {
+		CHECK(waited < LATE_MS);
+		proc_sleep_ms(1);
+	}
 }
 
 #endif

@@ -111,17 +111,6 @@ static bool make_groups(const char *mount)
 
 /* ---- The process that ends: this program again, in the cgroup of services ----------------------------------------- */
 
-/* Stops the helper, which so is there for as long as the test wants. */
-static void stop_helper(void)
-{
-	pid_t helper = child_of(getpid());
-	CHECK(helper && kill(helper, SIGSTOP) == 0);
-	for (int waited = 0; state_of(helper) != 'T'; waited++) {
-		CHECK(waited < SOON_MS);
-		proc_sleep_ms(1);
-	}
-}
-
 static void fill_pipe(void)
 {
 	static char text[TEXT];
