@@ -57,6 +57,7 @@ endif
 INJECTED_TESTS = \
 	test/t_exit_cgroup \
 	test/t_exit_errors \
+	test/t_exit_same \
 	test/t_fork_torn \
 	test/t_release_errors \
 	test/t_release_race
@@ -163,6 +164,9 @@ test_t_exit_cgroup_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_errors_SOURCES = test/t_exit_errors.c test/inject.c src/exit/at_exit.c
 test_t_exit_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_errors_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_same_SOURCES = test/t_exit_same.c test/inject.c src/exit/at_exit.c
+test_t_exit_same_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_same_LDADD = $(INJECTED_LIBRARY)
 test_t_fork_torn_SOURCES = test/t_fork_torn.c test/inject.c
 test_t_fork_torn_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_fork_torn_LDADD = $(INJECTED_LIBRARY)
