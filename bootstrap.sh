@@ -12,9 +12,9 @@ log=
 
 build_packages=(autoconf automake binutils g++ gcc libc6-dev libtool liburing-dev make pkg-config)
 demo_packages=(libjemalloc2 libmimalloc2.0 redis-server redis-tools)
-check_packages=(apache2-utils busybox-static clang clang-format cpio default-jdk-headless git groff-base
+check_packages=(apache2-utils busybox-static clang clang-format cpio default-jdk-headless gdb git groff-base
 	libpython3.11-testsuite libtcmalloc-minimal4 man-db memcached nginx-light nodejs perl postgresql procps
-	python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 stress-ng valgrind xz-utils)
+	python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 strace stress-ng systemd valgrind xz-utils)
 
 usage()
 {

@@ -8,6 +8,7 @@ LD_PRELOAD_pmdalloc_doctor_SOURCES = LD_PRELOAD/doctor.c LD_PRELOAD/doctor.h LD_
 LD_PRELOAD_pmdalloc_time_exit_SOURCES = LD_PRELOAD/time_exit.c
 systemddir = $(pkgdatadir)/systemd
 systemd_DATA = LD_PRELOAD/pmdalloc.conf
+dist_systemd_DATA = LD_PRELOAD/pmdalloc-exit@.service LD_PRELOAD/pmdalloc-exit.conf
 preloaddocdir = $(docdir)/LD_PRELOAD
 dist_preloaddoc_DATA = LD_PRELOAD/README.md
 endif

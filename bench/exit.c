@@ -3,7 +3,8 @@
  * How long a process's parent waits for its end, and how long it takes until its memory is free again. Each of --rounds
  * children allocates --mib in blocks of --block bytes, touches them, opens --descriptors files and starts --threads threads
  * that go on allocating; then ends by --how. With --freed 1 it frees 16 MiB before. Printed in nanoseconds, from the child's last act: wait(2)'s return (gone),
- * and the end of whatever the child left behind (back), which this program is told of as it adopts orphans.
+ * and the end of whatever the child left behind (back), which this program is told of as it adopts orphans. With --serve 1
+ * it is such a child itself: says that it is ready, and ends on SIGTERM.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -13,6 +14,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,7 +26,7 @@
 enum how { BY_EXIT, BY_UNDERSCORE, BY_QUICK, BY_KILL, BY_TERM, BY_ABORT, BY_FAULT };
 
 static struct {
-	size_t mib, block, rounds, descriptors, threads, how, freed;
+	size_t mib, block, rounds, descriptors, threads, how, freed, serve;
 } options = {.mib = 64, .block = 1 << 20, .rounds = 5};
 
 static const int statuses[] = {[BY_KILL] = SIGKILL, [BY_TERM] = SIGTERM, [BY_ABORT] = SIGABRT, [BY_FAULT] = SIGSEGV};
@@ -118,6 +120,21 @@ static noreturn void child(void)
 	exit(0);
 }
 
+static noreturn void serve(void)
+{
+	sigset_t term;
+	int got;
+
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	fill();
+	puts("ready");
+	fflush(stdout);
+	sigwait(&term, &got);
+	exit(0);
+}
+
 static void round_of(void)
 {
 	pid_t pid = fork();
@@ -141,15 +158,22 @@ int main(int argc, char **argv)
 {
 	static const char *const ways[] = {"exit", "_exit", "quick_exit", "kill", "term", "abort", "segv", NULL};
 	const struct option_of known[] = {
-		{"--mib", &options.mib, NULL},       {"--block", &options.block, NULL},
-		{"--rounds", &options.rounds, NULL}, {"--descriptors", &options.descriptors, NULL},
-		{"--how", &options.how, ways},       {"--threads", &options.threads, NULL},
-		{"--freed", &options.freed, NULL},   {0},
+		{"--mib", &options.mib, NULL},
+		{"--block", &options.block, NULL},
+		{"--rounds", &options.rounds, NULL},
+		{"--descriptors", &options.descriptors, NULL},
+		{"--how", &options.how, ways},
+		{"--threads", &options.threads, NULL},
+		{"--freed", &options.freed, NULL},
+		{"--serve", &options.serve, NULL},
+		{0},
 	};
 
 	options_parse(argc, argv, known);
 	if (!options.block)
 		die("senseless sizes");
+	if (options.serve)
+		serve();
 	last_act = mmap(NULL, sizeof(*last_act), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (last_act == MAP_FAILED || prctl(PR_SET_CHILD_SUBREAPER, 1))
 		die("cannot adopt orphans");

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-The end of a process: how long its parent waits, when its memory is free again, and how soon a server's port is.
+The end of a process: how long its parent waits, when its memory is free again, how soon a server's port is, and how
+long a manager of services waits that, as systemd does, wants the service's cgroup to be empty.
 """
 
 import os
+import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -246,6 +249,81 @@ def small_bars(results):
     return [("a small process: microseconds more than without", ours - plain, SMALL_BAR_US)]
 
 
+# ---- A service in a cgroup -----------------------------------------------------------------------------------------
+
+
+def find_cgroups():
+    """Where cgroups of version 2 can be made; None: nowhere."""
+    with open("/proc/self/mounts", encoding="ascii") as mounts:
+        places = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
+    return next((p for p in places if os.access(p, os.W_OK)), None)
+
+
+def is_empty(events):
+    events.seek(0)
+    return "populated 0" in events.read()
+
+
+def start_service(command, variant, group):
+    def join():
+        with open(f"{group}/cgroup.procs", "w", encoding="ascii") as procs:
+            procs.write("0")
+
+    service = subprocess.Popen(command, env=variant.environment(), stdout=subprocess.PIPE, preexec_fn=join)
+    if service.stdout.readline() != b"ready\n":
+        sys.exit(f"{' '.join(command)} under {variant.name} does not begin")
+    return service
+
+
+def stop_service(variant, command, groups):
+    """Nanoseconds from SIGTERM on: the process is gone; its cgroup is empty; so are all."""
+    service = start_service(command, variant, groups[0])
+    with open(f"{groups[0]}/cgroup.events", encoding="ascii") as own, \
+            open(f"{groups[1]}/cgroup.events", encoding="ascii") as other:
+        changes = select.poll()
+        is_empty(own)
+        changes.register(own, select.POLLPRI)
+        begin = time.monotonic_ns()
+        service.send_signal(signal.SIGTERM)
+        service.wait()
+        gone = time.monotonic_ns() - begin
+        while not is_empty(own):
+            changes.poll()
+        empty = time.monotonic_ns() - begin
+        while not is_empty(other):
+            time.sleep(0.001)
+        return {"gone": gone, "empty": empty, "free": time.monotonic_ns() - begin}
+
+
+def stop_variants(paths, group):
+    return variants.ours(paths, f"{allocators.OURS} handoff_cgroup", f"{SMALL_PAGES},handoff_cgroup:{group}") + \
+        variants.ours(paths, allocators.OURS, SMALL_PAGES) + variants.ours(paths, PLAIN, SMALL_PAGES + ",handoff:off")
+
+
+def stop(arguments, paths):
+    place = find_cgroups()
+    if not place:
+        say("no cgroup of version 2 can be made: left out")
+        return {}
+    say(f"a service with {arguments.redis_mib} MiB in a cgroup")
+    groups = [f"{place}/pmdalloc-bench-{os.getpid()}-{n}" for n in ("service", "teardown")]
+    command = [program(arguments, "exit"), "--serve", "1", "--mib", str(arguments.redis_mib)]
+    for group in groups:
+        os.mkdir(group)
+    try:
+        runs = variants.interleaved(arguments.rounds, stop_variants(paths, groups[1]),
+                                    lambda v: stop_service(v, command, groups))
+    finally:
+        for group in groups:
+            os.rmdir(group)
+    print(f"A service with {arguments.redis_mib} MiB, from SIGTERM on: milliseconds, medians of {arguments.rounds}")
+    names = ("gone", "empty", "free")
+    allocators.table(["", "process gone", "its cgroup empty", "memory free"],
+                     [[n, *(milliseconds(variants.median(f, x)) for x in names)] for n, f in runs.items()])
+    print()
+    return runs
+
+
 # ---- redis-server --------------------------------------------------------------------------------------------------
 
 
@@ -339,7 +417,7 @@ def redis_bars(results):
 # ---- All -----------------------------------------------------------------------------------------------------------
 
 MEASURES = {"size": (size, size_bars), "armed": (armed, armed_bars), "resident": (resident, resident_bars),
-            "small": (small, small_bars), "redis": (redis, redis_bars)}
+            "small": (small, small_bars), "stop": (stop, lambda results: []), "redis": (redis, redis_bars)}
 
 
 def parse():

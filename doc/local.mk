@@ -13,7 +13,7 @@ CLEANFILES += doc/options.man doc/pmdalloc.3 doc/pmdalloc-run.1
 doc/options.man: $(top_srcdir)/doc/options.awk $(OPTION_TABLE)
 	$(AM_V_GEN)$(MKDIR_P) doc && $(AWK) -f $(top_srcdir)/doc/options.awk $(OPTION_TABLE) >$@.tmp && mv $@.tmp $@
 
-MAKE_MANUAL = $(AM_V_GEN)$(MKDIR_P) doc && sed -e 's|@VERSION[@]|$(VERSION)|g' -e '/^@OPTIONS[@]$$/{' \
+MAKE_MANUAL = $(AM_V_GEN)$(MKDIR_P) doc && sed -e 's|@VERSION[@]|$(VERSION)|g' -e 's|@pkgdatadir[@]|$(pkgdatadir)|g' -e '/^@OPTIONS[@]$$/{' \
 	-e 'r doc/options.man' -e 'd' -e '}'
 
 doc/pmdalloc.3: $(top_srcdir)/doc/pmdalloc.3.in doc/options.man

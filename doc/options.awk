@@ -85,6 +85,12 @@ function size(text)
 		size(f[2]), f[5])
 }
 
+/^TEXT\(/ {
+	if (split_arguments(arguments($0), f) != 3)
+		bad = bad "\n" $0
+	print_option(f[1], f[2] "|none", f[3], "none", "false")
+}
+
 END {
 	if (bad != "" || !found) {
 		print "options.awk: cannot read the option table:" bad | "cat >&2"

@@ -57,7 +57,9 @@ endif
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
 INJECTED_TESTS = \
 	test/t_exit_armed_errors \
+	test/t_exit_cgroup \
 	test/t_exit_errors \
+	test/t_exit_same \
 	test/t_fork_torn \
 	test/t_release_errors \
 	test/t_release_race
@@ -68,13 +70,13 @@ libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-SHELL_TESTS = test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/valgrind.sh
+SHELL_TESTS = test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/units.sh test/valgrind.sh
 
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/symbols-shared.expected \
-	test/api.h test/backends.h test/block.h test/check.h test/exits.h test/inject.h test/internals.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h \
+	test/api.h test/backends.h test/block.h test/check.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h \
 	test/stats_formats.py
 
 if OVERRIDE
@@ -164,9 +166,15 @@ test_t_release_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_armed_errors_SOURCES = test/t_exit_armed_errors.c test/inject.c src/exit/at_exit.c
 test_t_exit_armed_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_armed_errors_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_cgroup_SOURCES = test/t_exit_cgroup.c test/inject.c src/exit/at_exit.c
+test_t_exit_cgroup_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_cgroup_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_errors_SOURCES = test/t_exit_errors.c test/inject.c src/exit/at_exit.c
 test_t_exit_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_errors_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_same_SOURCES = test/t_exit_same.c test/inject.c src/exit/at_exit.c
+test_t_exit_same_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_same_LDADD = $(INJECTED_LIBRARY)
 test_t_fork_torn_SOURCES = test/t_fork_torn.c test/inject.c
 test_t_fork_torn_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_fork_torn_LDADD = $(INJECTED_LIBRARY)
@@ -250,9 +258,13 @@ test_pressure_guest_LDFLAGS = $(AM_LDFLAGS) -all-static
 CLEANFILES += $(EXTRA_PROGRAMS)
 FOR_THE_MACHINE = test/pressure_guest$(EXEEXT) test/t_pressure_cgroup$(EXEEXT) test/t_pressure_wait$(EXEEXT)
 endif
-EXTRA_DIST += test/pressure.sh test/pressure_guest.c test/qemu/machine.sh
+EXTRA_DIST += test/systemd.sh test/systemd_drill.sh test/pressure.sh test/pressure_guest.c test/qemu/machine.sh
 
 check-pressure: $(FOR_THE_MACHINE)
 	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/test/pressure.sh || test $$? -eq 77
 
-.PHONY: check-pressure
+# systemctl stop and restart, in such a machine.
+check-systemd: bench/exit$(EXEEXT) libpmdalloc.la
+	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/test/systemd.sh || test $$? -eq 77
+
+.PHONY: check-pressure check-systemd

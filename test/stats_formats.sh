@@ -19,6 +19,8 @@ mkdir "$work"
 for format in text json openmetrics; do
 	"$dir/test/print_stats" "$format" >"$work/$format"
 	"$python" "$source/stats_formats.py" "$format" full <"$work/$format"
+	PMDALLOC_CONF='handoff_cgroup:a"b\\c' "$dir/test/print_stats" "$format" 2>/dev/null |
+		"$python" "$source/stats_formats.py" "$format" full
 	# As chunks go, through a pipe, to a reader that is slow.
 	"$dir/test/print_stats" "$format" | (sleep 0.2 && cat) | "$python" "$source/stats_formats.py" "$format" full
 	PMDALLOC_CONF=stats:$format "$dir/test/print_stats" text 2>"$work/exit" >"$work/out"

@@ -153,11 +153,44 @@ static void locks_with(void *(*map)(int fd), size_t wanted, const char *what)
 	expect_helpers(wanted, what);
 }
 
+static void *private_map(int fd)
+{
+	return mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+}
+
+/* A lock of the open file, not of the process. */
+static void *private_map_of_other_lock(int fd)
+{
+	struct flock none = {.l_type = F_UNLCK, .l_whence = SEEK_SET}, all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	CHECK(flock(fd, LOCK_UN) == 0 && fcntl(fd, F_SETLK, &none) == 0 && fcntl(fd, F_OFD_SETLK, &all) == 0);
+	return private_map(fd);
+}
+
 static void locks(void)
 {
 	locks_with(no_map, 1, "locks");
 	locks_with(memory_map, 1, "locks and shared memory");
 	locks_with(shared_map, 0, "locks of a file that is mapped");
+	locks_with(private_map, 0, "locks of a file that is mapped privately");
+	locks_with(private_map_of_other_lock, 0, "OFD locks of a file that is mapped privately");
+}
+
+/* So many that what the kernel says of them is some megabytes. */
+static void mappings(void)
+{
+	pid_t pid = begin();
+	if (pid == 0) {
+		size_t count = 30000, page = 4096;
+		char *p = mmap(NULL, 2 * count * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK(p != MAP_FAILED);
+		for (size_t i = 0; i < count; i++) /* each cuts one out */
+			CHECK(mprotect(p + 2 * i * page, page, PROT_NONE) == 0);
+		CHECK(proc_vmas() > count);
+		fill(2 * MIB);
+		exit(STATUS);
+	}
+	expect_end(pid, "mappings");
+	expect_helpers(1, "mappings");
 }
 
 static void attachments(void)
@@ -370,6 +403,7 @@ int main(int argc, char **argv)
 	texts();
 	ports();
 	locks();
+	mappings();
 	attachments();
 	parents();
 	children();

@@ -438,6 +438,29 @@ enum { RIGHTS_CHANGES = 1 };
 #else
 enum { RIGHTS_CHANGES = 2 };
 #endif
+/* The tracer that users have. Its own end is as that of what it traces. */
+static void under_strace(void)
+{
+	char path[4096], number[8], words[][12] = {"strace", "-f", "-qq", "-e", "trace=none", "-o", "/dev/null"};
+	ssize_t length = readlink(self, path, sizeof path - 1);
+	CHECK(length > 0);
+	path[length] = 0;
+	snprintf(number, sizeof number, "%d", (int)(way - ways));
+	char *const args[] = {words[0],
+			      words[1],
+			      words[2],
+			      words[3],
+			      words[4],
+			      words[5],
+			      words[6],
+			      path,
+			      word_again,
+			      number,
+			      crowded ? word_crowded : word_alone,
+			      NULL};
+	execvp(words[0], args);
+	end_between(EXIT_SKIP);
+}
 
 static const struct circumstance {
 	const char *name;
@@ -459,6 +482,7 @@ static const struct circumstance {
 	{"no descriptor left", without_descriptors, false, 1},
 	{"core dump", with_core, true, 1},
 	{"traced", traced, false, 0},
+	{"strace", under_strace, false, 0},
 };
 
 /* ---- Each of all of them ----------------------------------------------------------------------------------------- */

@@ -65,6 +65,12 @@ static const struct option_case cases[] = {
 	{"dirty_max:", "dirty_max", "none", {"dirty_max", "0 to 128T"}},
 	{"pressure:off,release:remap", "release", "remap", {NULL}},
 	{"pt_advice:100", "pt_advice", "0", {"pt_advice", "100", "99"}},
+	{"", "handoff_cgroup", "none", {NULL}},
+	{"handoff_cgroup:none", "handoff_cgroup", "none", {NULL}},
+	{"handoff_cgroup:a,handoff_cgroup:none", "handoff_cgroup", "none", {NULL}},
+	{"handoff_cgroup:", "handoff_cgroup", "none", {"handoff_cgroup", "PATH", "255", "none"}},
+	{"handoff_cgroup:a b", "handoff_cgroup", "none", {"handoff_cgroup", "'a b'", "printable"}},
+	{"handoff_cgroup:/no/such:cgroup\\x2d", "handoff_cgroup", "/no/such:cgroup\\x2d", {"/no/such:cgroup\\x2d", "ENOENT"}},
 	{"decay_ms:7,colour:red", "decay_ms", "7", {"colour", NAMES}},
 	{"colour:red,decay_ms:7", "decay_ms", "7", {"colour", NAMES}},
 };
@@ -144,6 +150,8 @@ static void at_run_time(void)
 	CHECK(pmd_option_set("decay_ms", "1234") == 0);
 	CHECK(pmd_option_get("decay_ms", value, sizeof value) == 0);
 	CHECK(strcmp(value, "1234") == 0);
+	CHECK(pmd_option_set("handoff_cgroup", "a b") == EINVAL);
+	CHECK(pmd_option_set("handoff_cgroup", "a") == EPERM);
 	CHECK(pmd_option_set("limit", "1.5G") == EINVAL);
 	CHECK(pmd_option_set("limit", "1536M") == 0);
 	CHECK(pmd_option_get("limit", value, sizeof value) == 0);

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Reports as one JSON document (RFC 8259). Names and values of ours need no escapes. */
+/* Reports as one JSON document (RFC 8259). Names and values of ours are printable characters. */
 #include "api/report.h"
 #include "conf/options.h"
 
-static void put_string(struct writer *w, const char *s)
-{
-	writer_put(w, "\"");
-	writer_put(w, s);
-	writer_put(w, "\"");
-}
-
 static void put_name(struct writer *w, const char *name)
 {
-	put_string(w, name);
+	writer_put_quoted(w, name);
 	writer_put(w, ": ");
 }
 
@@ -39,7 +32,7 @@ static void put_fact(struct writer *w, const char *name, const char *meaning, co
 {
 	(void)meaning, (void)key;
 	put_member(w, name);
-	put_string(w, value);
+	writer_put_quoted(w, value);
 }
 
 static size_t last_used(const struct histogram *h, const void *row)
@@ -101,7 +94,7 @@ static void put_rows(struct writer *w, const struct section *s, const void *repo
 		writer_put(w, any ? ",\n    {" : "\n    {");
 		any = true;
 		put_name(w, s->label);
-		put_string(w, s->row_name(i, buf, sizeof buf));
+		writer_put_quoted(w, s->row_name(i, buf, sizeof buf));
 		put_columns(w, s, row_at(s, report, i), true);
 		writer_put(w, "}");
 	}
@@ -134,7 +127,7 @@ static void put_option(void *arg, const char *name, const char *value)
 
 	next(m->w, &m->any);
 	put_name(m->w, name);
-	put_string(m->w, value);
+	writer_put_quoted(m->w, value);
 }
 
 static void put_options(struct writer *w)

@@ -48,9 +48,8 @@ static void put_head(struct writer *w, const char *prefix, const char *name, con
 static void put_label(struct writer *w, const char *name, const char *value)
 {
 	writer_put(w, name);
-	writer_put(w, "=\"");
-	writer_put(w, value);
-	writer_put(w, "\"");
+	writer_put(w, "=");
+	writer_put_quoted(w, value);
 }
 
 static void begin(struct writer *w)

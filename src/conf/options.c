@@ -9,29 +9,32 @@
 struct options options;
 
 struct option {
-	enum { KIND_NUMBER, KIND_CHOICE, KIND_SIZE } kind;
+	enum { KIND_NUMBER, KIND_CHOICE, KIND_SIZE, KIND_TEXT } kind;
 	const char *name, *words, *unit;
 	int64_t fallback, low, high;
 	_Atomic int64_t *value;
 	bool live;
+	char *text;
 };
 
 #define NUMBER(name, fallback, low, high, live, unit, help) \
-	{KIND_NUMBER, #name, NULL, unit, fallback, low, high, &options.name, live},
+	{KIND_NUMBER, #name, NULL, unit, fallback, low, high, &options.name, live, NULL},
 #define CHOICE(name, fallback, live, words, help) \
-	{KIND_CHOICE, #name, words, NULL, fallback, 0, 0, &options.name, live},
+	{KIND_CHOICE, #name, words, NULL, fallback, 0, 0, &options.name, live, NULL},
 #define SIZE(name, fallback, low, high, live, help) \
-	{KIND_SIZE, #name, NULL, NULL, fallback, low, high, &options.name, live},
-#define KIB(n) ((int64_t)(n) << 10)
-#define MIB(n) ((int64_t)(n) << 20)
-#define GIB(n) ((int64_t)(n) << 30)
-#define TIB(n) ((int64_t)(n) << 40)
+	{KIND_SIZE, #name, NULL, NULL, fallback, low, high, &options.name, live, NULL},
+#define TEXT(name, form, help) {KIND_TEXT, #name, NULL, form, 0, 0, 0, NULL, false, options.name},
+#define KIB(n)                 ((int64_t)(n) << 10)
+#define MIB(n)                 ((int64_t)(n) << 20)
+#define GIB(n)                 ((int64_t)(n) << 30)
+#define TIB(n)                 ((int64_t)(n) << 40)
 static const struct option table[] = {
 #include "conf/options.def"
 };
 #undef NUMBER
 #undef CHOICE
 #undef SIZE
+#undef TEXT
 
 enum { OPTIONS = sizeof table / sizeof table[0] };
 
@@ -72,10 +75,21 @@ static bool parse_choice(const struct option *o, const char *s, size_t len, int6
 	return false;
 }
 
+/* What it is, is left where it stands. */
+static bool parse_text(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (s[i] <= ' ' || s[i] > '~')
+			return false;
+	return len && len < OPTION_TEXT;
+}
+
 static bool parse(const struct option *o, const char *s, size_t len, int64_t *out)
 {
 	if (o->kind == KIND_CHOICE)
 		return parse_choice(o, s, len, out);
+	if (o->kind == KIND_TEXT)
+		return parse_text(s, len);
 	if (o->kind == KIND_SIZE && text_equal(s, len, "none")) {
 		*out = SIZE_NONE;
 		return true;
@@ -83,6 +97,19 @@ static bool parse(const struct option *o, const char *s, size_t len, int64_t *ou
 	if (o->kind == KIND_SIZE ? !text_parse_bytes(s, len, out) : !text_parse_number(s, len, out))
 		return false;
 	return *out >= o->low && *out <= o->high;
+}
+
+static void store_text(const struct option *o, const char *s, size_t len)
+{
+	if (text_equal(s, len, "none"))
+		len = 0;
+	__builtin_memcpy(o->text, s, len);
+	o->text[len] = 0;
+}
+
+static int64_t value_of(const struct option *o)
+{
+	return o->text ? o->text[0] != 0 : atomic_load_explicit(o->value, memory_order_relaxed);
 }
 
 static void put_value(struct text *t, const struct option *o, int64_t value)
@@ -101,6 +128,9 @@ static void put_value(struct text *t, const struct option *o, int64_t value)
 		else
 			text_put_bytes(t, value);
 		break;
+	case KIND_TEXT:
+		text_put(t, value ? o->text : "none");
+		break;
 	default:
 		text_put_number(t, value);
 	}
@@ -110,6 +140,13 @@ static void put_accepted(struct text *t, const struct option *o)
 {
 	if (o->kind == KIND_CHOICE) {
 		text_put(t, o->words);
+		return;
+	}
+	if (o->kind == KIND_TEXT) {
+		text_put(t, o->unit);
+		text_put(t, " of at most ");
+		text_put_number(t, OPTION_TEXT - 1);
+		text_put(t, " printable characters, or none");
 		return;
 	}
 	put_value(t, o, o->low);
@@ -164,10 +201,12 @@ static void apply(const char *entry, size_t len)
 	start = colon < len ? colon + 1 : len;
 	if (!o)
 		say_unknown(entry, colon);
-	else if (parse(o, entry + start, len - start, &value))
-		atomic_store_explicit(o->value, value, memory_order_relaxed);
-	else
+	else if (!parse(o, entry + start, len - start, &value))
 		say_bad(o, entry + start, len - start);
+	else if (o->text)
+		store_text(o, entry + start, len - start);
+	else
+		atomic_store_explicit(o->value, value, memory_order_relaxed);
 }
 
 static void apply_list(const char *list)
@@ -206,7 +245,8 @@ void options_init(void)
 	char buf[4096];
 
 	for (int i = 0; i < OPTIONS; i++)
-		atomic_store_explicit(table[i].value, table[i].fallback, memory_order_relaxed);
+		if (table[i].value)
+			atomic_store_explicit(table[i].value, table[i].fallback, memory_order_relaxed);
 	if (!getauxval(AT_SECURE))
 		apply_list(find_setting(buf, sizeof buf));
 }
@@ -214,13 +254,13 @@ void options_init(void)
 int options_get(const char *name, char *buf, size_t len)
 {
 	const struct option *o = find(name, text_length(name));
-	char value[64];
+	char value[OPTION_TEXT];
 	struct text t;
 
 	if (!o)
 		return ENOENT;
 	text_init(&t, value, sizeof value);
-	put_value(&t, o, atomic_load_explicit(o->value, memory_order_relaxed));
+	put_value(&t, o, value_of(o));
 	if (t.len >= len)
 		return ERANGE;
 	__builtin_memcpy(buf, value, t.len + 1);
@@ -244,12 +284,12 @@ int options_set(const char *name, const char *value)
 
 void options_each(void (*say)(void *arg, const char *name, const char *value), void *arg)
 {
-	char value[64];
+	char value[OPTION_TEXT];
 	struct text t;
 
 	for (int i = 0; i < OPTIONS; i++) {
 		text_init(&t, value, sizeof value);
-		put_value(&t, &table[i], atomic_load_explicit(table[i].value, memory_order_relaxed));
+		put_value(&t, &table[i], value_of(&table[i]));
 		say(arg, table[i].name, value);
 	}
 }

@@ -10,15 +10,19 @@
 
 #include "base/text.h"
 
+enum { OPTION_TEXT = 256 }; /* with the terminating zero; an empty one is what is not given */
+
 #define NUMBER(name, fallback, low, high, live, unit, help) _Atomic int64_t name;
 #define CHOICE(name, fallback, live, words, help)           _Atomic int64_t name;
 #define SIZE(name, fallback, low, high, live, help)         _Atomic int64_t name;
+#define TEXT(name, form, help)                              char name[OPTION_TEXT];
 struct options {
 #include "conf/options.def"
 };
 #undef NUMBER
 #undef CHOICE
 #undef SIZE
+#undef TEXT
 
 /* The value of a size that is given as none. */
 #define SIZE_NONE INT64_MAX

@@ -21,6 +21,7 @@
 
 #include "cache/scavenger.h"
 #include "conf/options.h"
+#include "exit/cgroup.h"
 #include "exit/conditions.h"
 #include "exit/helper.h"
 #include "heap/limit.h"
@@ -132,7 +133,7 @@ static void tear_down(void)
 {
 	os_thread_name("pmdalloc-exit");
 	os_prefer_to_be_killed();
-	if (conditions_allow_helper(limit_held_bytes()))
+	if (conditions_allow_helper(limit_held_bytes(), 0))
 		os_lower_priority();
 	else
 		conditions_drop_harmful();
@@ -178,6 +179,7 @@ static void start_resident(void)
 {
 	int number;
 
+	cgroup_tell();
 	if (!part_from_program() || os_sharer_start(stay, stack, sizeof stack, &resident, &number))
 		answer(REFUSED);
 }
@@ -259,7 +261,7 @@ static void start_starter(void)
 		return;
 	atomic_store_explicit(&leave, false, memory_order_relaxed);
 	atomic_store_explicit(&phase, STARTING, memory_order_relaxed);
-	if (os_sharer_start(start_resident, starter_stack, sizeof starter_stack, &starter, &number)) {
+	if (cgroup_start(start_resident, starter_stack, sizeof starter_stack, &starter, &number)) {
 		atomic_store_explicit(&phase, NONE, memory_order_relaxed);
 		return;
 	}
@@ -287,7 +289,7 @@ static bool is_large(size_t held)
 /* Without regard to how busy the machine is: at the end nobody will have to wait for the helper. */
 static bool may_be_there(size_t held)
 {
-	return conditions_allow(program.forbidden, SIZE_MAX) && conditions_allow_helper(held);
+	return conditions_allow(program.forbidden, SIZE_MAX) && conditions_allow_helper(held, 0);
 }
 
 /*

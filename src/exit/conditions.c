@@ -5,6 +5,8 @@
  */
 #include "exit/conditions.h"
 
+#include <fcntl.h>
+
 #include "base/text.h"
 #include "conf/options.h"
 #include "os/os.h"
@@ -61,24 +63,70 @@ bool conditions_allow(bool sandbox, size_t held)
 
 /* ---- Memory for whoever takes the process's place ---------------------------------------------------------------- */
 
-static bool has_room(size_t held)
+static bool has_room(size_t held, uint32_t process)
 {
-	return despite(DESPITE_MEMORY) || pressure_room() >= held;
+	return despite(DESPITE_MEMORY) || pressure_room(process) >= held;
+}
+
+/* ---- Files line by line ------------------------------------------------------------------------------------------ */
+
+static char *find_line_end(char *s)
+{
+	while (*s && *s != '\n')
+		s++;
+	return *s ? s : NULL;
+}
+
+enum { LINES_BYTES = 16 << 10, LINE_LONGEST = 4096 + 128, LINES_MAX = 100000 };
+
+static char lines[LINES_BYTES] __attribute__((aligned(PAGE_BYTES)));
+
+/* Calls USE for each line of the file. Their number; -1 when USE answers false, or the file cannot be read or is too long. */
+static long each_line(const char *path, bool (*use)(const char *line))
+{
+	int fd = os_open_file(path, O_RDONLY);
+	size_t have = 0;
+	long count = 0;
+	bool good = fd >= 0, more = good;
+
+	while (good && more) {
+		long n = os_read_on(fd, lines + have, sizeof lines - 1 - have);
+		char *line = lines, *end;
+
+		good = n >= 0 && have < LINE_LONGEST && count < LINES_MAX;
+		more = n > 0;
+		have += more ? (size_t)n : 0;
+		lines[have] = 0;
+		for (; good && (end = find_line_end(line)); line = end + 1, count++)
+			good = use(line);
+		have -= (size_t)(line - lines);
+		__builtin_memmove(lines, line, have);
+	}
+	os_close_file(&fd);
+	return good && !have ? count : -1;
 }
 
 /* ---- Other mappings ---------------------------------------------------------------------------------------------- */
 
 /*
- * A mapping holds what it maps. A file that is locked with flock(2), a System V segment whose attachments somebody
- * counts, an io_uring with the sockets in it must not be held longer than by the process. Private mappings of files are
- * those of the program and its libraries; shared memory without a name nobody else can come to; what the C library maps of
- * its own files (gconv-modules.cache, in every program with a locale) nobody locks.
+ * A mapping holds what it maps. A System V segment whose attachments somebody counts, an io_uring with the sockets in it
+ * must not be held longer than by the process. Private mappings of files are those of the program and its libraries; shared
+ * memory without a name nobody else can come to; what the C library maps of its own files (gconv-modules.cache, in every
+ * program with a locale) nobody locks.
  */
 static const char harmless[][24] = {"/dev/zero (deleted)\n", "/memfd:", "[", "\n", "/usr/lib"};
 
-enum {
-	MAPS_BYTES = 256 << 10
-}; /* some two thousand mappings; with more the helper does not look, and there is no handoff */
+/*
+ * And a mapping of whatever kind holds the file that was open when it was made, with its locks (but POSIX's, which belong
+ * to the process) and leases. Which file that was the kernel does not tell: so any mapping of a file with such a lock
+ * counts, whoever has it. Files are "device inode", with one character between.
+ */
+enum { LOCKED_MAX = 64, FILE_NAME = 40 };
+
+static struct {
+	char file[LOCKED_MAX][FILE_NAME];
+	size_t count;
+} locked;
 
 static const char *next_field(const char *s)
 {
@@ -89,46 +137,67 @@ static const char *next_field(const char *s)
 	return s;
 }
 
+/* The Nth field of LINE, from 0. */
+static const char *field_of(const char *line, int n)
+{
+	while (n-- > 0)
+		line = next_field(line);
+	return line;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+	for (; *b; a++, b++)
+		if (*a != *b)
+			return false;
+	return *a == ' ' || *a == '\n';
+}
+
+/* LINE: "1: FLOCK ADVISORY WRITE process device:inode first last"; of those who wait for it "1: -> FLOCK ...". */
+static bool note_lock(const char *line)
+{
+	const char *kind = field_of(line, 1), *file;
+	char *out = locked.file[locked.count];
+	size_t length = 0;
+	int colons = 0;
+
+	if (text_starts_with(kind, "POSIX") || text_starts_with(kind, "->"))
+		return true;
+	file = field_of(kind, 4);
+	while (file[length] != ' ' && file[length])
+		length++;
+	if (length >= FILE_NAME || locked.count == LOCKED_MAX)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		colons += file[i] == ':';
+		out[i] = file[i] == ':' && colons == 2 ? ' ' : file[i];
+	}
+	out[length] = 0;
+	locked.count++;
+	return true;
+}
+
 /* LINE: "address permissions offset device inode   path". */
 static bool is_harmless(const char *line)
 {
-	const char *field = next_field(line);
+	const char *permissions = field_of(line, 1), *device = field_of(line, 3), *path = field_of(line, 5);
 
-	if (!*field || field[3] != 's')
+	for (size_t i = 0; i < locked.count; i++)
+		if (same_file(device, locked.file[i]))
+			return false;
+	if (!*permissions || permissions[3] != 's')
 		return true;
-	for (int i = 0; i < 4; i++)
-		field = next_field(field);
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
-		if (text_starts_with(field, harmless[i]))
+		if (text_starts_with(path, harmless[i]))
 			return true;
 	return false;
 }
 
-static char maps[MAPS_BYTES] __attribute__((aligned(PAGE_BYTES)));
-
-/* The helper's mappings are the process's; its first thread, which may have ended, has none. False if not all could be read. */
-static bool read_maps(void)
-{
-	size_t length = os_read_file("/proc/thread-self/maps", maps, sizeof maps);
-
-	return length && length < sizeof maps - 1;
-}
-
-static const char *next_line(const char *line)
-{
-	while (*line && *line++ != '\n')
-		;
-	return line;
-}
-
+/* The helper's mappings are the process's; its first thread, which may have ended, has none. There may be no lock at all. */
 static bool only_harmless_mappings(void)
 {
-	if (!read_maps())
-		return false;
-	for (const char *line = maps; *line; line = next_line(line))
-		if (!is_harmless(line))
-			return false;
-	return true;
+	locked.count = 0; /* a forked child may have its parent's */
+	return each_line("/proc/locks", note_lock) >= 0 && each_line("/proc/thread-self/maps", is_harmless) > 0;
 }
 
 static uintptr_t parse_address(const char **at)
@@ -140,26 +209,28 @@ static uintptr_t parse_address(const char **at)
 	return address;
 }
 
-static void drop_mapping(const char *line)
+/* The kernel tells what is mapped from where it has come to, whatever went before that meanwhile. */
+static bool drop_if_harmful(const char *line)
 {
-	uintptr_t start = parse_address(&line);
+	uintptr_t start;
 
+	if (is_harmless(line))
+		return true;
+	start = parse_address(&line);
 	line++;
 	os_unmap((void *)start, parse_address(&line) - start);
+	return true;
 }
 
 void conditions_drop_harmful(void)
 {
-	read_maps();
-	for (const char *line = maps; *line; line = next_line(line))
-		if (!is_harmless(line))
-			drop_mapping(line);
+	each_line("/proc/thread-self/maps", drop_if_harmful);
 }
 
-bool conditions_allow_helper(size_t held)
+bool conditions_allow_helper(size_t held, uint32_t process)
 {
-	bool allow = only_harmless_mappings() && has_room(held);
+	bool allow = only_harmless_mappings() && has_room(held, process);
 
-	os_drop(maps, sizeof maps); /* the process may go on */
+	os_drop(lines, sizeof lines); /* the process may go on */
 	return allow;
 }

@@ -15,9 +15,10 @@ bool conditions_allow(bool sandbox, size_t held);
 
 /*
  * What the helper asks on the process's behalf: whether there is room for another heap of HELD bytes beside this one,
- * and whether something else in the address space must be gone when the process is.
+ * and whether something else in the address space must be gone when the process is. PROCESS: whose cgroup counts, if that is
+ * not the helper's, or 0.
  */
-bool conditions_allow_helper(size_t held);
+bool conditions_allow_helper(size_t held, uint32_t process);
 
 /* For a helper that alone has the address space: unmaps what must be gone when the process is. */
 void conditions_drop_harmful(void);

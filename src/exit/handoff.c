@@ -16,6 +16,7 @@
 #include "cache/memcheck.h"
 #include "conf/options.h"
 #include "exit/armed.h"
+#include "exit/cgroup.h"
 #include "exit/conditions.h"
 #include "exit/helper.h"
 #include "heap/limit.h"
@@ -113,5 +114,6 @@ __attribute__((constructor(102))) static void start(void)
 		return;
 	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
 	pthread_atfork(NULL, NULL, after_fork_in_child);
+	cgroup_check();
 	armed_init(os_process_id());
 }

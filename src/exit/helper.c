@@ -12,6 +12,7 @@
 #include "exit/helper.h"
 
 #include "conf/options.h"
+#include "exit/cgroup.h"
 #include "exit/conditions.h"
 #include "heap/heap.h"
 #include "os/os.h"
@@ -157,7 +158,9 @@ static bool wait_until_alone(void)
 
 static void run(void)
 {
-	if (!part_from_program() || !find_parent() || !conditions_allow_helper(request.held)) {
+	cgroup_tell();
+	if (!part_from_program() || !find_parent() ||
+	    !conditions_allow_helper(request.held, cgroup_is_other() ? request.parent : 0)) {
 		answer(HELPER_REFUSED);
 		return;
 	}
@@ -177,7 +180,7 @@ int helper_start(uint32_t parent, int pipe, size_t held, int *number)
 	request.pipe = pipe;
 	request.held = held;
 	os_stay_on_cpu(&request.cpus);
-	return os_sharer_start(run, stack, sizeof stack, &helper_progress, number);
+	return cgroup_start(run, stack, sizeof stack, &helper_progress, number);
 }
 
 void helper_started(void)

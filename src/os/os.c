@@ -288,6 +288,16 @@ size_t os_read_open_file(int fd, char *buf, size_t len)
 	return n > 0 ? (size_t)n : 0;
 }
 
+long os_read_on(int fd, char *buf, size_t len)
+{
+	long n;
+
+	do
+		n = os_syscall(SYS_read, fd, (long)buf, (long)len, 0, 0, 0);
+	while (n == -EINTR);
+	return n < 0 ? -1 : n;
+}
+
 size_t os_read_file(const char *path, char *buf, size_t len)
 {
 	int fd = os_open_file(path, O_RDONLY);

@@ -82,6 +82,9 @@ size_t os_read_file(const char *path, char *buf, size_t len);
  */
 int os_open_file(const char *path, int flags);
 size_t os_read_open_file(int fd, char *buf, size_t len);
+
+/* What comes next in it, at most LEN bytes: their number, 0 at its end, or -1. */
+long os_read_on(int fd, char *buf, size_t len);
 void os_close_file(int *fd);
 
 /* 64 random bits; not for cryptography when the kernel has none yet. */

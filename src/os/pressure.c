@@ -202,7 +202,7 @@ static bool near_limit(const struct pressure *p)
 }
 
 /* Where version 2 is mounted: alone, or beside version 1. */
-static bool find_mount(struct text *t, char *buf, size_t room)
+bool pressure_find_mount(struct text *t, char *buf, size_t room)
 {
 	static const char places[][32] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
 
@@ -222,11 +222,13 @@ static bool find_mount(struct text *t, char *buf, size_t room)
 	return false;
 }
 
+static const char own_cgroup[] = "/proc/self/cgroup";
+
 /*
- * Where the cgroup's directory is not below the mount, as in a container that sees its host's names or was entered from
+ * FILE: own_cgroup, or another process's. Where the cgroup's directory is not below the mount, as in a container that sees its host's names or was entered from
  * outside, the mount's root is the nearest cgroup around that can be seen.
  */
-static void locate(char *dir, size_t room, size_t *dir_len, size_t *root_len)
+static void locate(const char *file, char *dir, size_t room, size_t *dir_len, size_t *root_len)
 {
 	char buf[FILE_BYTES];
 	const char *path, *end;
@@ -234,9 +236,9 @@ static void locate(char *dir, size_t room, size_t *dir_len, size_t *root_len)
 
 	*dir_len = *root_len = 0;
 	dir[0] = 0;
-	read_root_file("/proc/self/cgroup", buf, sizeof buf);
+	read_root_file(file, buf, sizeof buf);
 	path = text_value(buf, "0::");
-	if (!path || !find_mount(&t, dir, room))
+	if (!path || !pressure_find_mount(&t, dir, room))
 		return;
 	*dir_len = *root_len = t.len;
 	for (end = path; *end && *end != '\n';)
@@ -420,7 +422,7 @@ static void follow(struct pressure *p)
 	char dir[PRESSURE_PATH];
 	size_t dir_len, root_len;
 
-	locate(dir, sizeof dir, &dir_len, &root_len);
+	locate(own_cgroup, dir, sizeof dir, &dir_len, &root_len);
 	if (!same_dir(p, dir, dir_len)) {
 		os_close_file(&p->group);
 		os_close_file(&p->events);
@@ -446,21 +448,117 @@ bool pressure_check(struct pressure *p)
 	return stalls || near_limit(p);
 }
 
-uint64_t pressure_room(void)
+/* The end of the field or the line at S. */
+static const char *field_end(const char *s)
+{
+	while (*s && *s != ':' && *s != '\n')
+		s++;
+	return s;
+}
+
+/* Whether "memory" is one of the words in S[0..END), between commas. */
+static bool names_memory(const char *s, const char *end)
+{
+	for (; s < end; s++) {
+		const char *word = s;
+
+		while (s < end && *s != ',')
+			s++;
+		if (text_equal(word, (size_t)(s - word), "memory"))
+			return true;
+	}
+	return false;
+}
+
+/* The path in the line "id:controllers:path" of the memory controller of version 1; NULL: there is none. */
+static const char *old_group(const char *text)
+{
+	for (const char *line = text; *line;) {
+		const char *id = field_end(line), *controllers = *id == ':' ? field_end(id + 1) : id;
+
+		if (*controllers == ':' && names_memory(id + 1, controllers))
+			return controllers + 1;
+		for (line = controllers; *line && *line++ != '\n';)
+			;
+	}
+	return NULL;
+}
+
+/* As locate, for version 1. */
+static void locate_old(const char *file, struct pressure *p)
+{
+	char buf[FILE_BYTES];
+	const char *path, *end;
+	struct text t;
+
+	p->dir_len = p->root_len = 0;
+	read_root_file(file, buf, sizeof buf);
+	path = old_group(buf);
+	if (!path)
+		return;
+	put_path(&t, p->dir, sizeof p->dir, "/sys/fs/cgroup/memory");
+	p->dir_len = p->root_len = t.len;
+	for (end = path; *end && *end != '\n';)
+		end++;
+	if (end - path < 2 || !*end)
+		return;
+	text_put_n(&t, path, (size_t)(end - path));
+	if (t.len + 1 < t.room && exists(p->dir))
+		p->dir_len = t.len;
+	else
+		p->dir[p->root_len] = 0;
+}
+
+static uint64_t old_room_at(const struct pressure *p, size_t len)
+{
+	char buf[FILE_BYTES];
+	uint64_t limit = limit_in(p, len, "memory.limit_in_bytes"), used, cached;
+
+	if (limit == UINT64_MAX || !read_group_file(p, len, "memory.usage_in_bytes", buf, sizeof buf))
+		return UINT64_MAX;
+	used = number_at(buf);
+	read_group_file(p, len, "memory.stat", buf, sizeof buf);
+	cached = number_of(buf, "total_inactive_file ");
+	used -= cached < used ? cached : used;
+	return used < limit ? limit - used : 0;
+}
+
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The least that one of the cgroups around a process has left. */
+static uint64_t least_room(const struct pressure *p, uint64_t (*left_at)(const struct pressure *p, size_t len))
+{
+	uint64_t room = UINT64_MAX;
+
+	for (size_t len = p->dir_len; len; len = parent(p, len))
+		room = lesser(room, left_at(p, len));
+	return room;
+}
+
+uint64_t pressure_room(uint32_t process)
 {
 	static struct pressure here;
-	char buf[512];
+	char buf[512], file[64];
+	struct text t;
 	uint64_t room;
 
+	text_init(&t, file, sizeof file);
+	text_put(&t, process ? "/proc/" : own_cgroup);
+	if (process) {
+		text_put_number(&t, process);
+		text_put(&t, "/cgroup");
+	}
+	if (process && !read_root_file(file, buf, sizeof buf))
+		return 0;
 	read_root_file("/proc/meminfo", buf, sizeof buf);
 	room = number_of(buf, "MemAvailable:") << 10;
-	locate(here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
-	for (size_t len = here.dir_len; len; len = parent(&here, len)) {
-		uint64_t left = room_at(&here, len);
-
-		room = left < room ? left : room;
-	}
-	return room;
+	locate(file, here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
+	room = lesser(room, least_room(&here, room_at));
+	locate_old(file, &here);
+	return lesser(room, least_room(&here, old_room_at));
 }
 
 bool pressure_swap_present(const struct pressure *p)
@@ -488,7 +586,7 @@ void pressure_open(struct pressure *p, bool listen)
 	if (p->wake >= 0)
 		atomic_store(&p->tid, (uint32_t)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
 	p->triggers_at_ms = now_ms() + TRIGGERS_MS;
-	locate(p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
+	locate(own_cgroup, p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
 	open_group(p);
 	stalled_without_trigger(p);
 }
@@ -588,20 +686,15 @@ static unsigned wait_once(struct pressure *p, int extra_fd, int64_t ms, uint64_t
 	return got;
 }
 
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* How long to sleep at NOW: until END, or until there is something to do before. */
 static int64_t sleep_ms(const struct pressure *p, uint64_t now, uint64_t end)
 {
 	if (p->events >= 0 && now < p->events_from_ms)
-		end = sooner(end, p->events_from_ms);
+		end = lesser(end, p->events_from_ms);
 	if (p->triggers_at_ms)
-		end = sooner(end, p->triggers_at_ms);
+		end = lesser(end, p->triggers_at_ms);
 	if (is_sampled(p))
-		end = sooner(end, p->sample_at_ms);
+		end = lesser(end, p->sample_at_ms);
 	if (end == UINT64_MAX)
 		return -1;
 	return end > now ? (int64_t)(end - now) : 0;

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct text;
+
 enum { PRESSURE_PATH = 1024 };
 
 /* Time spent waiting for memory, as read where there is no trigger. */
@@ -78,14 +80,17 @@ void pressure_wake(struct pressure *p);
  */
 bool pressure_check(struct pressure *p);
 
+/* Makes T, in BUF of ROOM bytes, the directory where cgroups of version 2 are mounted. False where they are not. */
+bool pressure_find_mount(struct text *t, char *buf, size_t room);
+
 /* Whether this process's pages can be swapped out: the machine has swap, and no cgroup around forbids it. */
 bool pressure_swap_present(const struct pressure *p);
 
 /*
- * Bytes that this process could allocate before its cgroups' limits, or the machine, run out of memory. Uses none of what
- * is above; for one caller at a time.
+ * Bytes that PROCESS (0: the calling one) could allocate before its cgroups' limits, or the machine, run out of memory; 0
+ * where its cgroup cannot be seen. Uses none of what is above; for one caller at a time.
  */
-uint64_t pressure_room(void);
+uint64_t pressure_room(uint32_t process);
 
 /* In a forked child, where the thread is not. */
 void pressure_after_fork(struct pressure *p);

@@ -6,12 +6,15 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -43,6 +46,40 @@ bool os_keep_descriptor(int fd)
 	if (os_syscall(SYS_close_range, fd + 1, (long)UINT32_MAX, CLOSE_RANGE_UNSHARE, 0, 0, 0))
 		return false;
 	return !fd || !os_syscall(SYS_close_range, 0, fd - 1, 0, 0, 0, 0);
+}
+
+int os_open_cgroup(const char *path, int *fd)
+{
+	struct statfs system;
+	long result = os_syscall(SYS_openat, AT_FDCWD, (long)path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
+
+	if (result < 0)
+		return (int)-result;
+	*fd = (int)result;
+	result = os_syscall(SYS_fstatfs, *fd, (long)&system, 0, 0, 0, 0);
+	if (!result && (unsigned long)system.f_type == CGROUP2_SUPER_MAGIC)
+		return 0;
+	os_close_file(fd);
+	return result ? (int)-result : EINVAL;
+}
+
+bool os_identify(int fd, struct os_identity *out)
+{
+	struct stat info;
+
+	if (os_syscall(SYS_fstat, fd, (long)&info, 0, 0, 0, 0))
+		return false;
+	out->device = info.st_dev;
+	out->number = info.st_ino;
+	return true;
+}
+
+bool os_takes_text(int fd)
+{
+	struct pollfd one = {.fd = fd, .events = POLLOUT};
+	struct timespec at_once = {0, 0};
+
+	return os_syscall(SYS_ppoll, (long)&one, 1, (long)&at_once, 0, 0, 0) == 1 && one.revents == POLLOUT;
 }
 
 uint32_t os_parent_id(void)

@@ -18,6 +18,22 @@
  */
 int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number);
 
+/* The same in the cgroup that the descriptor CGROUP is of, as of os_open_cgroup; -1: in the caller's. */
+int os_sharer_start_in(int cgroup, void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive,
+		       int *number);
+
+/* Opens the directory PATH, which must be a cgroup of version 2; EINVAL: it is something else. */
+int os_open_cgroup(const char *path, int *fd);
+
+/* What a descriptor refers to, to be compared with what it refers to later. False where it is closed. */
+struct os_identity {
+	uint64_t device, number;
+};
+bool os_identify(int fd, struct os_identity *out);
+
+/* Whether a write of a line to FD would neither wait nor find that nobody reads it. */
+bool os_takes_text(int fd);
+
 /* Takes note of the end of such a child, which must be near, so that nothing is left of it. */
 void os_sharer_reap(int number);
 

@@ -8,7 +8,7 @@
  * And processes that share the address space, made in the same way.
  */
 #include <errno.h>
-#include <sched.h>
+#include <linux/sched.h>
 #include <signal.h>
 
 #include "os/os.h"
@@ -31,8 +31,8 @@ enum {
 	PROCESS = BOTH | CLONE_UNTRACED,
 };
 
-/* The new thread's or process's number, or a negated errno. */
-static long start(long flags, void (*run)(void), uintptr_t top, struct control_block *tcb, _Atomic uint32_t *alive)
+/* clone (A: flags, B: the stack's top) or clone3. The new thread's or process's number, or a negated errno. */
+static long start(long nr, long a, long b, void (*run)(void), struct control_block *tcb, _Atomic uint32_t *alive)
 {
 	long result;
 	register _Atomic uint32_t *r10 __asm__("r10") = alive;
@@ -50,13 +50,31 @@ static long start(long flags, void (*run)(void), uintptr_t top, struct control_b
 			 "hlt\n"
 			 "1:"
 			 : "=a"(result)
-			 : "a"((long)SYS_clone), "D"(flags), "S"(top), "d"(0L), "r"(r10),
-			   "r"(r8), [run] "r"(run), [exit] "i"(SYS_exit)
+			 : "a"(nr), "D"(a), "S"(b), "d"(0L), "r"(r10), "r"(r8), [run] "r"(run), [exit] "i"(SYS_exit)
 			 : "rcx", "r11", "memory");
 	return result;
 }
 
-static long start_blocked(long flags, void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
+/* CGROUP: a descriptor of the one to start in; -1: the caller's. */
+static long start_in(int cgroup, long flags, void (*run)(void), char *stack, struct control_block *tcb,
+		     _Atomic uint32_t *alive)
+{
+	struct clone_args args = {.flags = (uint64_t)flags | CLONE_INTO_CGROUP,
+				  .child_tid = (uintptr_t)alive,
+				  .stack = (uintptr_t)stack,
+				  .stack_size = (uintptr_t)tcb - (uintptr_t)stack,
+				  .tls = (uintptr_t)tcb,
+				  .cgroup = (uint64_t)cgroup};
+	long result;
+
+	if (cgroup >= 0)
+		return os_inject(SYS_clone3, &result) ? result
+						      : start(SYS_clone3, (long)&args, sizeof args, run, tcb, alive);
+	return os_inject(SYS_clone, &result) ? result : start(SYS_clone, flags, (long)tcb, run, tcb, alive);
+}
+
+static long start_blocked(int cgroup, long flags, void (*run)(void), char *stack, size_t stack_bytes,
+			  _Atomic uint32_t *alive)
 {
 	uintptr_t top = ((uintptr_t)stack + stack_bytes - sizeof(struct control_block)) & ~(uintptr_t)63;
 	struct control_block *tcb = (struct control_block *)top;
@@ -67,8 +85,7 @@ static long start_blocked(long flags, void (*run)(void), char *stack, size_t sta
 	if (os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&saved, sizeof all, 0, 0))
 		return -EPERM; /* it would take the program's signals, and die of the one that wakes it */
 	__atomic_store_n((uint32_t *)alive, 1, __ATOMIC_RELEASE);
-	if (!os_inject(SYS_clone, &result))
-		result = start(flags, run, top, tcb, alive);
+	result = start_in(cgroup, flags, run, stack, tcb, alive);
 	os_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&saved, 0, sizeof saved, 0, 0);
 	if (result < 0)
 		__atomic_store_n((uint32_t *)alive, 0, __ATOMIC_RELEASE);
@@ -77,14 +94,15 @@ static long start_blocked(long flags, void (*run)(void), char *stack, size_t sta
 
 int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
 {
-	long result = start_blocked(THREAD, run, stack, stack_bytes, alive);
+	long result = start_blocked(-1, THREAD, run, stack, stack_bytes, alive);
 
 	return result < 0 ? (int)-result : 0;
 }
 
-int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+int os_sharer_start_in(int cgroup, void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive,
+		       int *number)
 {
-	long result = start_blocked(PROCESS, run, stack, stack_bytes, alive);
+	long result = start_blocked(cgroup, PROCESS, run, stack, stack_bytes, alive);
 
 	*number = result < 0 ? 0 : (int)result;
 	return result < 0 ? (int)-result : 0;
@@ -98,14 +116,20 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 	return ENOSYS;
 }
 
-int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+int os_sharer_start_in(int cgroup, void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive,
+		       int *number)
 {
-	(void)run, (void)stack, (void)stack_bytes, (void)alive;
+	(void)cgroup, (void)run, (void)stack, (void)stack_bytes, (void)alive;
 	*number = 0;
 	return ENOSYS;
 }
 
 #endif
+
+int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+{
+	return os_sharer_start_in(-1, run, stack, stack_bytes, alive, number);
+}
 
 /* It was started without CLONE_FS: the directory is its own. */
 void os_thread_leave_directory(void)

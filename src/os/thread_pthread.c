@@ -52,9 +52,15 @@ void os_thread_leave_directory(void)
 }
 
 /* A sanitizer's run time knows of threads only. */
-int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+int os_sharer_start_in(int cgroup, void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive,
+		       int *number)
 {
-	(void)run, (void)stack, (void)stack_bytes, (void)alive;
+	(void)cgroup, (void)run, (void)stack, (void)stack_bytes, (void)alive;
 	*number = 0;
 	return ENOSYS;
+}
+
+int os_sharer_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive, int *number)
+{
+	return os_sharer_start_in(-1, run, stack, stack_bytes, alive, number);
 }

@@ -31,6 +31,20 @@ void writer_put(struct writer *w, const char *s)
 	}
 }
 
+void writer_put_quoted(struct writer *w, const char *s)
+{
+	char part[3] = {'\\', 0, 0};
+
+	writer_put(w, "\"");
+	for (; *s; s++) {
+		bool plain = *s != '"' && *s != '\\';
+
+		part[1] = *s;
+		writer_put(w, part + plain);
+	}
+	writer_put(w, "\"");
+}
+
 static void digits_of(char *digits, uint64_t n)
 {
 	struct text t;

@@ -16,6 +16,9 @@ void writer_init(struct writer *w, int fd);
 void writer_put(struct writer *w, const char *s);
 void writer_put_number(struct writer *w, uint64_t n);
 
+/* S between quotation marks, with a backslash before each that is in it, and before each backslash. */
+void writer_put_quoted(struct writer *w, const char *s);
+
 /* S, or N, in a column of WIDTH characters. */
 void writer_put_left(struct writer *w, const char *s, size_t width);
 void writer_put_right(struct writer *w, const char *s, size_t width);
