@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+# Traces of programs' calls: what records them, stands in front of malloc, so only where the library does.
+TRACE_FORMAT = trace/format.h
+
+if OVERRIDE
+lib_LTLIBRARIES += libpmdalloc-trace.la
+libpmdalloc_trace_la_SOURCES = $(TRACE_FORMAT) trace/recorder.h trace/calls.c trace/next.c trace/file.c trace/process.c \
+	src/os/os.c src/os/lock.c src/base/text.c src/base/errno_name.c
+libpmdalloc_trace_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+libpmdalloc_trace_la_CFLAGS = $(AM_CFLAGS) -O2 -fvisibility=hidden -fno-builtin-malloc -fno-builtin-calloc \
+	-fno-builtin-realloc -fno-builtin-free
+libpmdalloc_trace_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -Wl,-z,now -Wl,-z,nodelete \
+	-Wl,-Bsymbolic-functions -Wl,--no-undefined
+
+bin_PROGRAMS += trace/pmdalloc-trace
+trace_pmdalloc_trace_SOURCES = $(TRACE_FORMAT) trace/launcher.c
+trace_pmdalloc_trace_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DLIBDIR='"$(libdir)"' -DVERSION='"$(VERSION)"'
+endif
