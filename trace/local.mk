@@ -16,3 +16,11 @@ bin_PROGRAMS += trace/pmdalloc-trace
 trace_pmdalloc_trace_SOURCES = $(TRACE_FORMAT) trace/launcher.c
 trace_pmdalloc_trace_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DLIBDIR='"$(libdir)"' -DVERSION='"$(VERSION)"'
 endif
+
+# What plays them: in every build, as it needs nothing of the library.
+bin_PROGRAMS += trace/pmdalloc-replay
+trace_pmdalloc_replay_SOURCES = $(TRACE_FORMAT) trace/tool.h trace/tool.c trace/reader.h trace/reader.c \
+	trace/plan.h trace/plan.c trace/play.h trace/play.c trace/replay.c
+trace_pmdalloc_replay_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DVERSION='"$(VERSION)"'
+trace_pmdalloc_replay_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
+	-fno-builtin-free -fno-builtin-posix_memalign
