@@ -13,6 +13,7 @@ libpmdalloc_trace_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -Wl,
 	-Wl,-Bsymbolic-functions -Wl,--no-undefined
 
 bin_PROGRAMS += trace/pmdalloc-trace
+TRACE_RECORDER = trace/pmdalloc-trace$(EXEEXT) libpmdalloc-trace.la
 trace_pmdalloc_trace_SOURCES = $(TRACE_FORMAT) trace/launcher.c
 trace_pmdalloc_trace_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DLIBDIR='"$(libdir)"' -DVERSION='"$(VERSION)"'
 endif
