@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-Records real programs with pmdalloc-trace, under the C library's malloc, and replays what each did under every allocator,
-interleaved. Traces are kept in a folder and recorded anew only when asked for.
+Records real programs with pmdalloc-trace, under the C library's malloc, and replays what each did under every
+allocator, interleaved. Traces are kept in a folder and recorded anew only when asked for.
 """
 
 import contextlib
@@ -197,7 +197,7 @@ for (let i = 0; i < {1000 * recording.scale}; i++) {{
 PROGRAMS = {"redis": redis, "sqlite3": sqlite, "gcc": gcc, "python3": python3, "git": git, "node": node}
 
 
-# ---- Recording ---------------------------------------------------------------------------------------------------------
+# ---- Recording -------------------------------------------------------------------------------------------------------
 
 
 def largest(folder):
@@ -236,7 +236,7 @@ def record(arguments, names):
     return traces
 
 
-# ---- Replaying ---------------------------------------------------------------------------------------------------------
+# ---- Replaying -------------------------------------------------------------------------------------------------------
 
 
 def replay(arguments, trace, name, path):

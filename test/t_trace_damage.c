@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is left of a trace that was cut or damaged: the replayer says so in one line, or replays what is whole, and never
- * crashes or hangs. Bytes are changed with the checksums as they were, which must be noticed, and with checksums that fit, so
- * that what is behind them is tried as well.
+ * What is left of a trace that was cut or damaged: the replayer says so in one line, or replays what is whole, and
+ * never crashes or hangs. Bytes are changed with the checksums as they were, which must be noticed, and with checksums
+ * that fit, so that what is behind them is tried as well.
  */
 #include "check.h"
 #include "random.h"
@@ -22,7 +22,7 @@ static size_t chunk_at[CHUNKS + 2];
 static char file[64], replay[4096];
 static struct rng rng = {1};
 
-/* ---- A good trace: each thread allocates, and the next one frees ---------------------------------------------------------- */
+/* ---- A good trace: each thread allocates, and the next one frees ------------------------------------------------- */
 
 struct encoder {
 	unsigned char *at;
@@ -104,7 +104,7 @@ static void make_good(void)
 	CHECK(good_bytes < ROOM);
 }
 
-/* ---- The replayer --------------------------------------------------------------------------------------------------------- */
+/* ---- The replayer ------------------------------------------------------------------------------------------------ */
 
 /* How often, when it ends so, it prints lines to stderr: returns its exit status. */
 static int run(size_t bytes, const char *how, const char *value, unsigned *lines)

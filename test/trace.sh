@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# pmdalloc-trace and pmdalloc-replay: a program of known calls is recorded exactly, whatever it does and whoever serves it.
+# pmdalloc-trace and pmdalloc-replay: a program of known calls is recorded exactly, whatever it does and whoever
+# serves it.
 set -euo pipefail
 
 build=${PMD_BUILD:-$PWD}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Run under the recorder by test/trace.sh: makes known calls, or does what a recorder has to survive. Usage: traced MODE [N] */
+/*
+ * Run under the recorder by test/trace.sh: makes known calls, or does what a recorder has to survive. Usage: traced
+ * MODE [N]
+ */
 #include "check.h"
 
 #include <fcntl.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The calls that are recorded. Each asks the allocator behind and notes what it was asked and what it answered: the time
- * of what is freed before the call, of what is allocated after it, so that by these times no address is live twice.
+ * The calls that are recorded. Each asks the allocator behind and notes what it was asked and what it answered: the
+ * time of what is freed before the call, of what is allocated after it, so that by these times no address is live
+ * twice.
  *
- * C++'s new and delete are seen where they come through malloc and free, as the C++ library's own do. An allocator behind
- * that defines them itself is called by the program directly.
+ * C++'s new and delete are seen where they come through malloc and free, as the C++ library's own do. An allocator
+ * behind that defines them itself is called by the program directly.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ void free_aligned_sized(void *p, size_t alignment, size_t size);
 HIDDEN __thread struct thread me;
 HIDDEN bool clock_is_tsc;
 
-/* ---- Encoding ----------------------------------------------------------------------------------------------------------- */
+/* ---- Encoding ---------------------------------------------------------------------------------------------------- */
 
 void buffer_reset(struct buffer *b)
 {
@@ -85,7 +86,7 @@ static inline __attribute__((always_inline)) void put_event(struct buffer *b, st
 	atomic_store_explicit(&b->filled, filled + ((uint64_t)1 << 32) + (uint64_t)(at - begin), memory_order_release);
 }
 
-/* ---- The calls ------------------------------------------------------------------------------------------------------------ */
+/* ---- The calls --------------------------------------------------------------------------------------------------- */
 
 /* A function whose ASKED gives RESULT, noted with FIELDS of the event. */
 #define RECORD_RESULT(asked, ...)                                                                          \

@@ -2,9 +2,9 @@
 /*
  * The file that a process's trace goes to. Guarded by wiped.is.file.
  *
- * The descriptor is a high one, closed on exec, and looked at before each use: a program that closes all descriptors, or
- * uses the number for something else, makes it opened anew by its name. Written with signals blocked, so that what a limit
- * on file sizes or a pipe's end would send to the program can be taken back.
+ * The descriptor is a high one, closed on exec, and looked at before each use: a program that closes all descriptors,
+ * or uses the number for something else, makes it opened anew by its name. Written with signals blocked, so that what a
+ * limit on file sizes or a pipe's end would send to the program can be taken back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +53,7 @@ void file_complain(const char *what, int error)
 	os_write(2, line, t.len);
 }
 
-/* ---- Opening ---------------------------------------------------------------------------------------------------------- */
+/* ---- Opening ----------------------------------------------------------------------------------------------------- */
 
 static int open_for_writing(const char *name, int flags)
 {
@@ -169,7 +169,7 @@ static int reopen(void)
 	return ESTALE;
 }
 
-/* ---- Writing ---------------------------------------------------------------------------------------------------------- */
+/* ---- Writing ----------------------------------------------------------------------------------------------------- */
 
 static long change_mask(const uint64_t *mask, uint64_t *before)
 {

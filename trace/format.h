@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file format that pmdalloc-trace writes and pmdalloc-replay reads: doc/trace-format.md describes it. All numbers of fixed
- * width are little-endian, whatever the machine.
+ * The file format that pmdalloc-trace writes and pmdalloc-replay reads: doc/trace-format.md describes it. All numbers
+ * of fixed width are little-endian, whatever the machine.
  */
 #ifndef TRACE_FORMAT_H
 #define TRACE_FORMAT_H
@@ -77,7 +77,7 @@ enum {
 	EVENT_MOST = 80, /* bytes that no event exceeds: the first, and seven numbers of 64 bits */
 };
 
-/* ---- What a call has: one table for who writes and who reads ------------------------------------------------------ */
+/* ---- What a call has: one table for who writes and who reads ----------------------------------------------------- */
 
 enum {
 	HAS_COUNT = 1,     /* how many of that size */
@@ -105,7 +105,7 @@ static const struct {
 	[CALL_FREE_ALIGNED_SIZED] = {"free_aligned_sized", HAS_ALIGNMENT | HAS_SIZE | HAS_BLOCK},
 };
 
-/* ---- Numbers ------------------------------------------------------------------------------------------------------ */
+/* ---- Numbers ----------------------------------------------------------------------------------------------------- */
 
 static inline void put_fixed(unsigned char *at, uint64_t n, unsigned bytes)
 {
@@ -147,7 +147,7 @@ static inline uint64_t unfold_address(uint64_t n, uint64_t before)
 	return (d << 4 | d >> 60) + before;
 }
 
-/* ---- Checksums: a change of any one word of eight bytes is always seen --------------------------------------------- */
+/* ---- Checksums: a change of any one word of eight bytes is always seen ------------------------------------------- */
 
 static inline uint64_t trace_sum(const unsigned char *data, size_t bytes)
 {

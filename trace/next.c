@@ -6,7 +6,7 @@
 
 #include "trace/recorder.h"
 
-/* ---- While it is looked for: the loader may allocate ---------------------------------------------------------------- */
+/* ---- While it is looked for: the loader may allocate ------------------------------------------------------------- */
 
 HIDDEN char next_early[NEXT_EARLY_BYTES] __attribute__((aligned(64)));
 static size_t early_used;
@@ -70,7 +70,7 @@ HIDDEN struct allocator next = {
 	.free = early_free,
 };
 
-/* ---- What an allocator may lack --------------------------------------------------------------------------------------- */
+/* ---- What an allocator may lack ---------------------------------------------------------------------------------- */
 
 static void *without_reallocarray(void *p, size_t count, size_t size)
 {
@@ -95,7 +95,7 @@ static void without_free_aligned_sized(void *p, size_t alignment, size_t size)
 	next.free(p);
 }
 
-/* ---- Finding it --------------------------------------------------------------------------------------------------------- */
+/* ---- Finding it -------------------------------------------------------------------------------------------------- */
 
 void *next_function(const char *name)
 {

@@ -33,7 +33,7 @@ struct making {
 	uint64_t live, live_blocks;
 };
 
-/* ---- Live blocks by address --------------------------------------------------------------------------------------------- */
+/* ---- Live blocks by address -------------------------------------------------------------------------------------- */
 
 static size_t home(const struct making *m, uint64_t address)
 {
@@ -87,7 +87,7 @@ static void take_out(struct making *m, size_t at)
 	m->used--;
 }
 
-/* ---- Steps ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Steps ------------------------------------------------------------------------------------------------------- */
 
 static struct lane *lane_of(struct making *m, uint32_t thread)
 {
@@ -152,7 +152,7 @@ static void free_slot(struct making *m, uint32_t thread, uint32_t slot)
 	lane->free_slot = slot + 1;
 }
 
-/* ---- Events --------------------------------------------------------------------------------------------------------------- */
+/* ---- Events ------------------------------------------------------------------------------------------------------ */
 
 static void ends(struct making *m, const struct event *e)
 {
@@ -249,7 +249,7 @@ static void begins(struct making *m, const struct event *e)
 	becomes_live(m, slot, e->result, e->bytes);
 }
 
-/* ---- Threads -------------------------------------------------------------------------------------------------------------- */
+/* ---- Threads ----------------------------------------------------------------------------------------------------- */
 
 /* Whoever had the event before starts a thread that has its first. */
 static void start_thread(struct making *m, uint32_t thread, bool is_first)

@@ -3,11 +3,11 @@
  * What to do to replay a trace: a list of operations for each thread, made from the events in the order of time before
  * anything is measured.
  *
- * Blocks have slots, which hold what the allocator gave. A slot is used again by the thread that freed its block last. Each
- * operation on a slot has a turn: in several threads it waits until the turns before have been done. All operations are made
- * in one order, that of time, and any waits only for earlier ones; the earliest that is not done yet waits for none, so
- * there is always one that can be done. The start of a thread is an operation too, of the thread that comes before it in that
- * order, and waits for as many threads to have ended as had ended when it was recorded.
+ * Blocks have slots, which hold what the allocator gave. A slot is used again by the thread that freed its block last.
+ * Each operation on a slot has a turn: in several threads it waits until the turns before have been done. All
+ * operations are made in one order, that of time, and any waits only for earlier ones; the earliest that is not done
+ * yet waits for none, so there is always one that can be done. The start of a thread is an operation too, of the thread
+ * that comes before it in that order, and waits for as many threads to have ended as had ended when it was recorded.
  */
 #ifndef TRACE_PLAN_H
 #define TRACE_PLAN_H

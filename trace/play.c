@@ -30,7 +30,7 @@ static uint64_t sample_every; /* steps; 0: never */
 static _Atomic uint64_t refused;
 static _Atomic uint32_t ended; /* lanes */
 
-/* ---- Memory --------------------------------------------------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 static int status_fd;
 static struct memory start;
@@ -89,7 +89,7 @@ static bool forget_peak(void)
 	return fine;
 }
 
-/* ---- Steps ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Steps ------------------------------------------------------------------------------------------------------- */
 
 /* Writes to P what a program would: all of it from FROM on, or a byte of each page. */
 static void touch(unsigned char *p, size_t from, size_t size)
@@ -164,7 +164,7 @@ static inline void do_step(const struct step *s, struct slot *slot)
 	}
 }
 
-/* ---- Threads -------------------------------------------------------------------------------------------------------------- */
+/* ---- Threads ----------------------------------------------------------------------------------------------------- */
 
 static void rest(unsigned round)
 {
@@ -233,7 +233,7 @@ static void *run_lane(void *lane)
 	return NULL;
 }
 
-/* ---- A pass --------------------------------------------------------------------------------------------------------------- */
+/* ---- A pass ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t now_ns(void)
 {
@@ -283,7 +283,9 @@ static void *slots_new(size_t count)
 	return p;
 }
 
-/* A machine fetches memory that was free for a while from its host, slowly: so it does before, not while time is taken. */
+/*
+ * A machine fetches memory that was free for a while from its host, slowly: so it does before, not while time is taken.
+ */
 static void warm_up(uint64_t bytes)
 {
 	uint64_t most = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Plays a trace once, in a process of its own, in which nothing else allocates: once the steps are there, only they and the
- * start of threads call the allocator.
+ * Plays a trace once, in a process of its own, in which nothing else allocates: once the steps are there, only they and
+ * the start of threads call the allocator.
  */
 #ifndef TRACE_PLAY_H
 #define TRACE_PLAY_H

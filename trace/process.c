@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When recording starts and ends, and the list of all threads' buffers. Guarded by wiped.is.start; wiped.is.file is taken
- * inside of it.
+ * When recording starts and ends, and the list of all threads' buffers. Guarded by wiped.is.start; wiped.is.file is
+ * taken inside of it.
  *
- * A forked child finds the wiped page empty at its first event and starts anew, with a file of its own. A vfork child shares
- * all memory with its parent, which waits: what it allocates is its parent's, and noted as such; its end and the program
- * that it runs are not the parent's.
+ * A forked child finds the wiped page empty at its first event and starts anew, with a file of its own. A vfork child
+ * shares all memory with its parent, which waits: what it allocates is its parent's, and noted as such; its end and the
+ * program that it runs are not the parent's.
  *
- * Each buffer is written by its thread alone, up to what FILLED says, which is stored last: so whoever ends the process, or
- * takes over the buffer of a thread that is gone, can write out what others noted. A thread's last frees come after the
- * C library told that it ends; so its buffer stays until the kernel no longer knows the thread.
+ * Each buffer is written by its thread alone, up to what FILLED says, which is stored last: so whoever ends the
+ * process, or takes over the buffer of a thread that is gone, can write out what others noted. A thread's last frees
+ * come after the C library told that it ends; so its buffer stays until the kernel no longer knows the thread.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -32,7 +32,9 @@ static pthread_key_t key;
 static bool found, prepared;
 static _Atomic bool stopped;
 
-/* What stands behind the functions here: looked up at the start, as a forked child may not wait for the loader's lock. */
+/*
+ * What stands behind the functions here: looked up at the start, as a forked child may not wait for the loader's lock.
+ */
 static struct {
 	void (*exit)(int);
 	int (*execve)(const char *, char *const *, char *const *);
@@ -60,7 +62,7 @@ static void stop(void)
 	set_recording(OFF);
 }
 
-/* ---- Writing out ------------------------------------------------------------------------------------------------------ */
+/* ---- Writing out ------------------------------------------------------------------------------------------------- */
 
 /* Held: the file's lock. */
 static void write_out(struct buffer *b)
@@ -164,7 +166,7 @@ static void flush_all(bool end)
 	errno = saved;
 }
 
-/* ---- Threads ------------------------------------------------------------------------------------------------------------ */
+/* ---- Threads ----------------------------------------------------------------------------------------------------- */
 
 static void thread_ends(void *buffer)
 {
@@ -220,7 +222,7 @@ static struct buffer *buffer_take(void)
 	return b;
 }
 
-/* ---- The start, and a forked child's ------------------------------------------------------------------------------------ */
+/* ---- The start, and a forked child's ----------------------------------------------------------------------------- */
 
 /* Where the kernel keeps its own time by the TSC, it has found it the same on all processors, and steady. */
 static bool tsc_is_the_clock(void)
@@ -341,7 +343,7 @@ struct buffer *process_enter_slowly(void)
 	return NULL;
 }
 
-/* ---- The end ------------------------------------------------------------------------------------------------------------ */
+/* ---- The end ----------------------------------------------------------------------------------------------------- */
 
 /* Not of a vfork child, nor of a forked one that did nothing yet, nor in a handler that came while a lock was held. */
 static bool is_recorded(void)
@@ -389,7 +391,7 @@ void _Exit(int status)
 	_exit(status);
 }
 
-/* ---- Another program in this process -------------------------------------------------------------------------------------- */
+/* ---- Another program in this process ----------------------------------------------------------------------------- */
 
 static void before_exec(void)
 {

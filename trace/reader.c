@@ -29,7 +29,7 @@ static _Noreturn void damaged(const struct reader *r, const void *at, const char
 	fail(r->path, "damaged at byte %zu: %s", (size_t)((const unsigned char *)at - r->file), what);
 }
 
-/* ---- The file ------------------------------------------------------------------------------------------------------------- */
+/* ---- The file ---------------------------------------------------------------------------------------------------- */
 
 static void load(struct reader *r)
 {
@@ -85,7 +85,7 @@ static void read_header(struct reader *r)
 			*c = '?';
 }
 
-/* ---- Chunks --------------------------------------------------------------------------------------------------------------- */
+/* ---- Chunks ------------------------------------------------------------------------------------------------------ */
 
 /* The threads that have been met, by their numbers: a table with more places than there can be chunks. */
 struct met {
@@ -220,7 +220,7 @@ static void read_chunks(struct reader *r)
 	memory_drop(met.at, met.places * sizeof *met.at);
 }
 
-/* ---- Events --------------------------------------------------------------------------------------------------------------- */
+/* ---- Events ------------------------------------------------------------------------------------------------------ */
 
 static bool begin_chunk(struct reader *r, struct cursor *c, uint32_t number)
 {
@@ -300,7 +300,7 @@ static bool decode(struct reader *r, struct cursor *c)
 	return true;
 }
 
-/* ---- The merge ------------------------------------------------------------------------------------------------------------ */
+/* ---- The merge --------------------------------------------------------------------------------------------------- */
 
 static uint64_t time_of(const struct cursor *c)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads a trace: checks it, decodes it and merges its threads by time. What is damaged ends the program with one line; what
- * is cut off at the end is left out.
+ * Reads a trace: checks it, decodes it and merges its threads by time. What is damaged ends the program with one line;
+ * what is cut off at the end is left out.
  */
 #ifndef TRACE_READER_H
 #define TRACE_READER_H

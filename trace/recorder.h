@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The recorder's parts. calls.c stands before malloc and its like, next.c finds the allocator behind it, buffer.c encodes
- * what a thread did, file.c writes it out, process.c knows when a process starts, forks, runs another program and ends.
+ * The recorder's parts. calls.c stands before malloc and its like, next.c finds the allocator behind it, buffer.c
+ * encodes what a thread did, file.c writes it out, process.c knows when a process starts, forks, runs another program
+ * and ends.
  *
  * Nothing here allocates, takes a lock of the C library's or changes errno once it has started.
  */
@@ -21,7 +22,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* ---- The allocator behind the recorder ---------------------------------------------------------------------------- */
+/* ---- The allocator behind the recorder --------------------------------------------------------------------------- */
 
 struct allocator {
 	void *(*malloc)(size_t);
@@ -55,7 +56,7 @@ static inline bool next_is_early(const void *p)
 	return (uintptr_t)p - (uintptr_t)next_early < NEXT_EARLY_BYTES;
 }
 
-/* ---- A thread's buffer -------------------------------------------------------------------------------------------- */
+/* ---- A thread's buffer ------------------------------------------------------------------------------------------- */
 
 enum { BUFFER_BYTES = 64 << 10 };
 
@@ -75,8 +76,8 @@ struct buffer {
 enum { BUFFER_ROOM = BUFFER_BYTES - (int)sizeof(struct buffer) - CHUNK_HEADER };
 
 /*
- * Of the calling thread. BUSY: it is inside of the recorder or of the allocator behind; what it calls there is no event.
- * LOCKED: how many locks it holds, or is about to take.
+ * Of the calling thread. BUSY: it is inside of the recorder or of the allocator behind; what it calls there is no
+ * event. LOCKED: how many locks it holds, or is about to take.
  */
 struct thread {
 	struct buffer *buffer;
@@ -95,7 +96,7 @@ struct call_event {
 /* Makes B empty. */
 void buffer_reset(struct buffer *b);
 
-/* ---- Time --------------------------------------------------------------------------------------------------------- */
+/* ---- Time -------------------------------------------------------------------------------------------------------- */
 
 extern HIDDEN bool clock_is_tsc;
 
@@ -129,7 +130,7 @@ static inline uint64_t clock_after(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
-/* ---- The file ----------------------------------------------------------------------------------------------------- */
+/* ---- The file ---------------------------------------------------------------------------------------------------- */
 
 /* Where to, before anything else; a folder's name or a file's. */
 void file_set_path(const char *path);
@@ -149,7 +150,7 @@ bool file_end(void);
 /* One line: what failed, why, and that recording stops. */
 void file_complain(const char *what, int error);
 
-/* ---- The process -------------------------------------------------------------------------------------------------- */
+/* ---- The process ------------------------------------------------------------------------------------------------- */
 
 /*
  * What a forked child must not have: the kernel wipes this page in it, however it was forked. So the first event there

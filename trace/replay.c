@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pmdalloc-replay: plays traces against the allocator that serves this program, and reports. Each pass runs in a process of
- * its own, started anew, so that none begins with what another left; this process starts them and prints.
+ * pmdalloc-replay: plays traces against the allocator that serves this program, and reports. Each pass runs in a
+ * process of its own, started anew, so that none begins with what another left; this process starts them and prints.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +63,7 @@ struct figures {
 };
 static struct figures figures;
 
-/* ---- Printing ------------------------------------------------------------------------------------------------------------- */
+/* ---- Printing ---------------------------------------------------------------------------------------------------- */
 
 static double median(const double *values)
 {
@@ -245,7 +245,7 @@ static void print_event(enum half half, const struct event *e)
 	putchar('\n');
 }
 
-/* ---- Passes --------------------------------------------------------------------------------------------------------------- */
+/* ---- Passes ------------------------------------------------------------------------------------------------------ */
 
 static bool read_whole(int fd, void *to, size_t bytes)
 {
@@ -331,7 +331,7 @@ static void measure(const char *self, const char *path, size_t i)
 	figures.pte_end[i] = (double)figures.last.end.pte_kb;
 }
 
-/* ---- The program ---------------------------------------------------------------------------------------------------------- */
+/* ---- The program ------------------------------------------------------------------------------------------------- */
 
 __attribute__((noreturn, format(printf, 1, 2))) static void usage(const char *format, ...)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the replayer's parts share: messages, and memory of its own, so that the allocator that is measured sees nothing but
- * the recorded calls.
+ * What the replayer's parts share: messages, and memory of its own, so that the allocator that is measured sees nothing
+ * but the recorded calls.
  */
 #ifndef TRACE_TOOL_H
 #define TRACE_TOOL_H
