@@ -6,7 +6,7 @@ RELEASE_MEASURES = bench/scatter bench/latency bench/server bench/churn bench/sw
 
 noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle bench/exit bench/zap $(RELEASE_MEASURES)
 EXTRA_DIST += bench/allocators.py bench/compare.py bench/instructions.py bench/footprint.py bench/release.py bench/exit.py \
-	bench/measures.py bench/variants.py bench/zap.sh
+	bench/measures.py bench/traces.py bench/variants.py bench/zap.sh
 
 bench_bench_SOURCES = bench/bench.h bench/tools.c bench/bench.c bench/hot.c bench/batch.c bench/replace.c \
 	bench/pipe.c bench/larson.c bench/grow.c
@@ -58,4 +58,13 @@ bench-release: bench/footprint$(EXEEXT) $(RELEASE_MEASURES) libpmdalloc.la
 bench-exit: bench/exit$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/exit.py $(BENCH_RUN)
 
-.PHONY: bench bench-kernel bench-instructions bench-footprint bench-release bench-exit
+# Traces of real programs, recorded on the spot into the folder traces and replayed.
+bench-traces: trace/pmdalloc-replay$(EXEEXT) $(TRACE_RECORDER) libpmdalloc.la
+	python3 $(top_srcdir)/bench/traces.py $(BENCH_RUN)
+
+.PHONY: bench bench-kernel bench-instructions bench-footprint bench-release bench-exit bench-traces
+
+clean-local: clean-traces
+clean-traces:
+	rm -rf traces
+.PHONY: clean-traces

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 # The manual. Its lists of options are made from the table that the library is built with.
-man_MANS = doc/pmdalloc.3
+man_MANS = doc/pmdalloc.3 doc/pmdalloc-replay.1
 if OVERRIDE
-man_MANS += doc/pmdalloc-run.1
+man_MANS += doc/pmdalloc-run.1 doc/pmdalloc-trace.1
 endif
 
 OPTION_TABLE = $(top_srcdir)/src/conf/options.def
 
-EXTRA_DIST += doc/design.md doc/kernel.md doc/options.awk doc/pmdalloc.3.in doc/pmdalloc-run.1.in
-CLEANFILES += doc/options.man doc/pmdalloc.3 doc/pmdalloc-run.1
+EXTRA_DIST += doc/design.md doc/kernel.md doc/trace-format.md doc/options.awk doc/pmdalloc.3.in doc/pmdalloc-run.1.in \
+	doc/pmdalloc-replay.1.in doc/pmdalloc-trace.1.in
+CLEANFILES += doc/options.man doc/pmdalloc.3 doc/pmdalloc-run.1 doc/pmdalloc-replay.1 doc/pmdalloc-trace.1
 
 doc/options.man: $(top_srcdir)/doc/options.awk $(OPTION_TABLE)
 	$(AM_V_GEN)$(MKDIR_P) doc && $(AWK) -f $(top_srcdir)/doc/options.awk $(OPTION_TABLE) >$@.tmp && mv $@.tmp $@
@@ -21,3 +22,9 @@ doc/pmdalloc.3: $(top_srcdir)/doc/pmdalloc.3.in doc/options.man
 
 doc/pmdalloc-run.1: $(top_srcdir)/doc/pmdalloc-run.1.in doc/options.man
 	$(MAKE_MANUAL) $(top_srcdir)/doc/pmdalloc-run.1.in >$@.tmp && mv $@.tmp $@
+
+doc/pmdalloc-replay.1: $(top_srcdir)/doc/pmdalloc-replay.1.in doc/options.man
+	$(MAKE_MANUAL) $(top_srcdir)/doc/pmdalloc-replay.1.in >$@.tmp && mv $@.tmp $@
+
+doc/pmdalloc-trace.1: $(top_srcdir)/doc/pmdalloc-trace.1.in doc/options.man
+	$(MAKE_MANUAL) $(top_srcdir)/doc/pmdalloc-trace.1.in >$@.tmp && mv $@.tmp $@

@@ -31,6 +31,16 @@ for page in doc/pmdalloc.3 doc/pmdalloc-run.1; do
 	done
 done
 
+# What the help of a program names is in its page.
+for program in pmdalloc-trace pmdalloc-replay; do
+	[ -x "trace/$program" ] || continue
+	named=$("trace/$program" --help | sed -n 's/^ *\(-o\|--[a-z]*\).*/\1/p')
+	[ -n "$named" ] || complain "$program --help names no option"
+	for option in $named; do
+		sed 's/\\-/-/g' "doc/$program.1" | grep -q -e "^\.B[RI]* \"*$option" || complain "$option is not in $program(1)"
+	done
+done
+
 # A declaration that follows an empty line has no comment of its own.
 awk '
 	/^PMD_API/ && before == "" { print "documented: no comment: " $0; bad = 1 }
@@ -38,8 +48,7 @@ awk '
 	END { exit bad }' "$header" || bad=1
 
 if command -v groff >/dev/null; then
-	for page in doc/pmdalloc.3 doc/pmdalloc-run.1; do
-		[ -e "$page" ] || continue
+	for page in doc/*.[13]; do
 		said=$(groff -man -ww -z -Tutf8 "$page" 2>&1) || true
 		[ -z "$said" ] || complain "$page: $said"
 	done

@@ -45,6 +45,7 @@ COMPILED_TESTS = \
 	test/t_thp \
 	test/t_thread_exit \
 	test/t_threads \
+	test/t_trace_damage \
 	test/t_turns \
 	test/t_vmas
 
@@ -70,9 +71,10 @@ libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-SHELL_TESTS = test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/units.sh test/valgrind.sh
+SHELL_TESTS = test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
+	test/valgrind.sh
 
-check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats
+check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats test/traced
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/symbols-shared.expected \
@@ -211,6 +213,7 @@ test_t_thread_exit_LDADD = $(LINK_LIBRARY)
 test_t_thread_exit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_threads_LDADD = $(LINK_LIBRARY)
 test_t_threads_LDFLAGS = $(LINK_IN_PLACE)
+test_t_trace_damage_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 test_t_turns_LDADD = $(LINK_LIBRARY)
 test_t_turns_LDFLAGS = $(LINK_IN_PLACE)
 test_t_vmas_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
@@ -229,7 +232,8 @@ endif
 endif
 EXTRA_DIST += test/doctor.sh
 
-# test/buggy is run under a preloaded library.
+# test/buggy and test/traced are run under a preloaded library.
+test_traced_CFLAGS = $(AM_CFLAGS) -fno-builtin
 test_buggy_CFLAGS = $(AM_CFLAGS) -g -O0 -fno-builtin
 
 # Ten thousand forks, which take minutes.
