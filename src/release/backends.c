@@ -117,22 +117,25 @@ void backend_after_fork(void)
 }
 
 /*
- * The pages are dropped first, so that mmap, which holds the whole address space's lock, finds little to do. Where it
- * fails, the page table stays, and on some kernels nothing: the range may have been unmapped already.
+ * The pages are dropped first, so that mmap, which holds the whole address space's lock, finds little to do; a kernel built
+ * without madvise leaves it all to mmap. Where that fails, the page table stays, and on some kernels nothing: the range may
+ * have been unmapped already.
  */
 static int by_remap(const struct iovec *range)
 {
 	uint64_t start = os_now_us();
-	int error = os_advise(range->iov_base, range->iov_len, MADV_DONTNEED);
+	int dropped = os_advise(range->iov_base, range->iov_len, MADV_DONTNEED), error;
 
-	if (error)
+	if (dropped && dropped != ENOSYS)
 		return drop(RELEASE_MADVISE, range); /* locked: a new mapping would be populated at once */
 	error = release_map_anew(range->iov_base, range->iov_len);
 	if (error)
 		backend_count_failure(RELEASE_REMAP, error);
 	backend_count(RELEASE_REMAP, start, 1, range->iov_len);
 	add(&release_counters[RELEASE_REMAP].calls, 1);
-	return error && !is_mapped(range->iov_base) ? RELEASE_LOST : 0;
+	if (!error)
+		return 0;
+	return is_mapped(range->iov_base) ? dropped : RELEASE_LOST;
 }
 
 /* Not with MAP_FIXED: another thread's mmap may have found the hole. */
