@@ -2,7 +2,9 @@
 # What runs programs under the library without linking them to it.
 if OVERRIDE
 bin_SCRIPTS += LD_PRELOAD/pmdalloc-run
-pkglibexec_PROGRAMS = LD_PRELOAD/pmdalloc-time-exit
+pkglibexec_PROGRAMS = LD_PRELOAD/pmdalloc-doctor LD_PRELOAD/pmdalloc-time-exit
+LD_PRELOAD_pmdalloc_doctor_SOURCES = LD_PRELOAD/doctor.c LD_PRELOAD/doctor.h LD_PRELOAD/doctor_kernel.c \
+	LD_PRELOAD/doctor_library.c LD_PRELOAD/doctor_settings.c
 LD_PRELOAD_pmdalloc_time_exit_SOURCES = LD_PRELOAD/time_exit.c
 systemddir = $(pkgdatadir)/systemd
 systemd_DATA = LD_PRELOAD/pmdalloc.conf

@@ -204,6 +204,15 @@ test_t_vmas_LDFLAGS = $(LINK_IN_PLACE)
 # Sees the counters of the library's parts, which the library hides.
 test_print_stats_LDADD = libpmdalloc-parts.a $(LIBURING)
 
+# test/doctor.sh runs programs behind filters.
+if OVERRIDE
+if !SANITIZED
+check_PROGRAMS += test/sandboxed
+TESTS += test/doctor.sh
+endif
+endif
+EXTRA_DIST += test/doctor.sh
+
 # test/buggy is run under a preloaded library.
 test_buggy_CFLAGS = $(AM_CFLAGS) -g -O0 -fno-builtin
 
