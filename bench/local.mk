@@ -4,9 +4,9 @@
 # What `make bench-release` runs: programs of one file each beside the tools that they share.
 RELEASE_MEASURES = bench/scatter bench/latency bench/server bench/churn bench/swing bench/release_who
 
-noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle bench/exit $(RELEASE_MEASURES)
+noinst_PROGRAMS += bench/bench bench/pairs bench/footprint bench/idle bench/exit bench/zap $(RELEASE_MEASURES)
 EXTRA_DIST += bench/allocators.py bench/compare.py bench/instructions.py bench/footprint.py bench/release.py bench/exit.py \
-	bench/measures.py bench/variants.py
+	bench/measures.py bench/variants.py bench/zap.sh
 
 bench_bench_SOURCES = bench/bench.h bench/tools.c bench/bench.c bench/hot.c bench/batch.c bench/replace.c \
 	bench/pipe.c bench/larson.c bench/grow.c
@@ -33,6 +33,8 @@ bench_release_who_CFLAGS = $(AM_CFLAGS) -fno-builtin
 bench_exit_SOURCES = $(MEASURE) bench/exit.c
 bench_exit_CFLAGS = $(AM_CFLAGS) -fno-builtin
 
+bench_zap_SOURCES = bench/zap.c
+
 # BENCH_FLAGS goes to the runner: make bench BENCH_FLAGS='--rounds 3 --json out.json'
 BENCH_FLAGS =
 BENCH_RUN = --programs $(abs_top_builddir)/bench --ours $(abs_top_builddir)/.libs/libpmdalloc.so \
@@ -47,10 +49,13 @@ bench-instructions: bench/pairs$(EXEEXT) libpmdalloc.la
 bench-footprint: bench/footprint$(EXEEXT) bench/idle$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/footprint.py $(BENCH_RUN)
 
+bench-kernel: bench/zap$(EXEEXT)
+	$(top_srcdir)/bench/zap.sh
+
 bench-release: bench/footprint$(EXEEXT) $(RELEASE_MEASURES) libpmdalloc.la
 	python3 $(top_srcdir)/bench/release.py $(BENCH_RUN)
 
 bench-exit: bench/exit$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/exit.py $(BENCH_RUN)
 
-.PHONY: bench bench-instructions bench-footprint bench-release bench-exit
+.PHONY: bench bench-kernel bench-instructions bench-footprint bench-release bench-exit

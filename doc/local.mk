@@ -7,7 +7,7 @@ endif
 
 OPTION_TABLE = $(top_srcdir)/src/conf/options.def
 
-EXTRA_DIST += doc/options.awk doc/pmdalloc.3.in doc/pmdalloc-run.1.in
+EXTRA_DIST += doc/kernel.md doc/options.awk doc/pmdalloc.3.in doc/pmdalloc-run.1.in
 CLEANFILES += doc/options.man doc/pmdalloc.3 doc/pmdalloc-run.1
 
 doc/options.man: $(top_srcdir)/doc/options.awk $(OPTION_TABLE)

@@ -57,6 +57,12 @@ if command -v perl >/dev/null; then
 	grep -q 'perl: .* its memory was free after [0-9.]* ms' "$work/err" || fail "--time-exit: $(cat "$work/err")"
 fi
 
+# The doctor: test/doctor.sh looks at what it says.
+expect 2 1 "$run" --doctor=xml
+expect 2 1 "$run" --doctor true
+"$run" --doctor >"$work/out" 2>"$work/err" || [ $? -eq 1 ] || fail "--doctor: $(cat "$work/err")"
+grep -q '^  release  ' "$work/out" || fail "--doctor does not name the way of release"
+
 # Linked elsewhere, it still finds its library; copied away from it, it says so.
 ln -s "$run" "$work/link"
 expect 0 0 "$work/link" true
