@@ -69,8 +69,8 @@ machine_apt_conf()
 	cat <<-END
 		Dir::Etc::SourceList "$1/sources.list";
 		Dir::Etc::SourceParts "-";
-		Dir::Etc::Preferences "-";
-		Dir::Etc::PreferencesParts "-";
+		Dir::Etc::Preferences "/dev/null";
+		Dir::Etc::PreferencesParts "$1/none";
 		Dir::State "$1/state";
 		Dir::State::Status "$1/status";
 		Dir::Cache "$1/cache";
@@ -97,7 +97,7 @@ machine_own_apt()
 	mirror=$(machine_mirror)
 	[ -n "$mirror" ] || machine_skip "the machine's apt sources name no mirror of Debian's"
 	[ ! -r "$machine_keys" ] || keys="[signed-by=$machine_keys] "
-	mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" && : >"$dir/status" &&
+	mkdir -p "$dir"/{none,state/lists/partial,cache/archives/partial} && : >"$dir/status" &&
 		echo "deb $keys$mirror $1 main" >"$dir/sources.list" &&
 		machine_apt_conf "$dir" >"$dir/apt.conf" || exit
 	machine_apt=(-c "$dir/apt.conf")
@@ -207,7 +207,8 @@ machine_modules()
 
 # --- what is in the machine -------------------------------------------------------------------------------------------
 
-# What runs first in it. The last line tells how the command ended: QEMU's own status cannot.
+# What runs first in it. The last line tells how the command ended: QEMU's own status cannot. A restart, at which QEMU ends,
+# needs less of the kernel than a switch for the power.
 machine_init()
 {
 	cat <<'END'
@@ -225,7 +226,7 @@ cd /test
 echo machine-start
 sh /command
 echo "machine-status $?"
-poweroff -f
+reboot -f
 END
 }
 
@@ -251,7 +252,7 @@ machine_boot()
 	(cd "$machine_tree" && find . | cpio -o -H newc --quiet) | gzip -1 >"$machine_work/initramfs" || return
 	timeout -k 5 "$2" qemu-system-x86_64 -accel "$1" -cpu max -m "$3" -smp "$machine_cpus" -nodefaults -no-user-config \
 		-no-reboot -display none -serial stdio -kernel "$machine_image" -initrd "$machine_work/initramfs" \
-		-append "console=ttyS0 panic=-1 quiet $machine_append" </dev/null >"$machine_work/raw" 2>&1 &
+		-append "console=ttyS0 panic=-1 reboot=t quiet $machine_append" </dev/null >"$machine_work/raw" 2>&1 &
 	machine_pid=$!
 	wait "$machine_pid"
 	status=$?
@@ -280,7 +281,7 @@ machine_run()
 	machine_accelerator
 	machine_boot "$machine_accel" "$@"
 	status=$?
-	sed -n '/^machine-start/,$p' "$machine_work/console" | grep -v -e '^machine-' -e 'reboot: Power down'
+	sed -n '/^machine-start/,$p' "$machine_work/console" | grep -v -e '^machine-' -e 'reboot: '
 	if grep -q '^machine-status' "$machine_work/console"; then
 		return "$(sed -n 's/^machine-status //p' "$machine_work/console")"
 	fi
