@@ -15,6 +15,7 @@
 #include "exit/conditions.h"
 #include "heap/heap.h"
 #include "os/os.h"
+#include "os/pressure.h"
 #include "os/process.h"
 
 enum {
@@ -166,6 +167,12 @@ static void run(void)
 	if (!wait_until_alone())
 		return;
 	os_prefer_to_be_killed();
+	/*
+	 * Where memory is short it would be swapped out meanwhile. What nobody is left to use the kernel spares that (since
+	 * 6.12), and tears it down at this priority.
+	 */
+	if (pressure_room() < request.held)
+		return;
 	os_lower_priority();
 	drop_heap();
 }
