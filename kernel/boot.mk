@@ -31,7 +31,7 @@ test_t_release_static_LDADD = libpmdalloc.a
 test_t_release_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 
 # KERNELS='bookworm built', or ARGS='--without IO_URING', for others than usual.
-check-kernel: $(BOOTED_TESTS)
+check-kernel: $(BOOTED_TESTS) LD_PRELOAD/pmdalloc-doctor$(EXEEXT) libpmdalloc.la
 	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/kernel/check-kernel $(ARGS) $(KERNELS) || test $$? -eq 77
 
 # What is swapped out while a process ends.

@@ -8,6 +8,7 @@
 #   machine_built DIRECTORY                  or one that was built: kernel/build-kernel
 #   machine_modules NAME...                  modules of that kernel, loaded at the start with those that they need
 #   machine_files FILE...                    what shall be in the command's folder
+#   machine_libraries PROGRAM...             and the libraries of those that are not static
 #   machine_run SECONDS MEMORY_MIB COMMAND   boots, runs COMMAND in busybox's shell, shows what it prints, and returns its
 #                                            status; 124 when it took longer
 #
@@ -240,6 +241,15 @@ machine_make_tree()
 machine_files()
 {
 	cp -L "$@" "$machine_tree/test/" || exit
+}
+
+# The libraries of programs, where they look for them.
+machine_libraries()
+{
+	local library
+	for library in $(ldd "$@" | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*$/\1/p' | sort -u); do
+		mkdir -p "$machine_tree/${library%/*}" && cp -L "$library" "$machine_tree$library" || exit
+	done
 }
 
 # --- running it -------------------------------------------------------------------------------------------------------
