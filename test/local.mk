@@ -55,7 +55,8 @@ COMPILED_TESTS += test/t_exit_matrix_static test/t_lifecycle_static test/t_stati
 STATIC_UNLESS_SANITIZED = -all-static
 endif
 
-# With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h.
+# With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h. Static, so
+# that they run in a machine of their own too: kernel/check-kernel.
 INJECTED_TESTS = \
 	test/t_exit_armed_errors \
 	test/t_exit_cgroup \
@@ -174,18 +175,22 @@ test_t_exit_cgroup_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_errors_SOURCES = test/t_exit_errors.c test/inject.c src/exit/at_exit.c
 test_t_exit_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_errors_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_errors_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_exit_same_SOURCES = test/t_exit_same.c test/inject.c src/exit/at_exit.c
 test_t_exit_same_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_same_LDADD = $(INJECTED_LIBRARY)
 test_t_fork_torn_SOURCES = test/t_fork_torn.c test/inject.c
 test_t_fork_torn_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_fork_torn_LDADD = $(INJECTED_LIBRARY)
+test_t_fork_torn_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_release_errors_SOURCES = test/t_release_errors.c test/inject.c
 test_t_release_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_release_errors_LDADD = $(INJECTED_LIBRARY)
+test_t_release_errors_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_release_race_SOURCES = test/t_release_race.c test/inject.c
 test_t_release_race_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_release_race_LDADD = $(INJECTED_LIBRARY)
+test_t_release_race_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_seccomp_LDADD = $(LINK_LIBRARY)
 test_t_seccomp_LDFLAGS = $(LINK_IN_PLACE)
 test_t_sparse_LDADD = $(LINK_LIBRARY)

@@ -317,7 +317,7 @@ static void backgrounds(void)
 		for (; spinners[i] == 0;)
 			;
 	}
-	for (int i = 0; i < 10; i++)
+	for (size_t i = 0; i < check_scaled(10); i++)
 		background();
 	/* So little memory is torn down before a helper has its turn. */
 	pid_t pid = begin();

@@ -6,7 +6,8 @@
  * A case is a process of its own, as most of what may fail happens once: which call, which errno, and whether the
  * n-th of them fails or all from the n-th on. It says with NOT_REACHED that there were fewer than n.
  *
- * EVERY=1 in the environment tries every errno at every step (make check-errors), not only the first of each call.
+ * EVERY=1 in the environment tries every errno at every step (make check-errors), not only the first of each call;
+ * CHECK_SAMPLE=2 tries no other than the first, and that once.
  */
 #define CHECK_SECONDS 600
 #include "api.h"
@@ -468,16 +469,21 @@ static size_t try_steps(unsigned call, unsigned error, unsigned mode, unsigned s
 	return reached - before;
 }
 
+static bool sampled(void)
+{
+	return check_number("CHECK_SAMPLE", 1) > 1;
+}
+
 static void try_call(unsigned call)
 {
 	const struct call *c = &table[call];
 	bool every = check_number("EVERY", 0);
 	size_t met = 0;
 
-	for (unsigned i = 0; i < ERRNOS_MOST && c->errnos[i]; i++) {
+	for (unsigned i = 0; i < (sampled() ? 1 : ERRNOS_MOST) && c->errnos[i]; i++) {
 		met += try_steps(call, i, MODE_ONCE,
 				 every || !i ? (unsigned)check_scaled(every ? STEPS_MOST : STEPS_FEW) : 1);
-		if (c->last == FOR_EVER && (every || i < 2))
+		if (c->last == FOR_EVER && !sampled() && (every || i < 2))
 			met += try_steps(call, i, MODE_FOR_EVER, every ? STEPS_MOST : 1);
 	}
 	if (c->nr == SYS_process_madvise)
@@ -492,6 +498,6 @@ int main(void)
 	for (unsigned i = 0; i < LENGTH(table); i++)
 		try_call(i);
 	check_say("%zu cases, the call was made in %zu of them\n", cases, reached);
-	CHECK(reached > 100);
+	CHECK(reached > (sampled() ? 20 : 100));
 	return 0;
 }

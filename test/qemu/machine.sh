@@ -3,17 +3,24 @@
 # A small machine for tests that need a kernel of their own, or that would disturb the one they run on. To be sourced.
 #
 #   machine_begin                            ends the script as skipped where QEMU or a tool is missing
+#   machine_suite SUITE                      packages shall be those of this suite of Debian
 #   machine_kernel PACKAGE                   the Debian kernel to boot; also as skipped where it cannot be had
+#   machine_built DIRECTORY                  or one that was built: kernel/build-kernel
 #   machine_modules NAME...                  modules of that kernel, loaded at the start with those that they need
 #   machine_files FILE...                    what shall be in the command's folder
+#   machine_libraries PROGRAM...             and the libraries of those that are not static
 #   machine_run SECONDS MEMORY_MIB COMMAND   boots, runs COMMAND in busybox's shell, shows what it prints, and returns its
 #                                            status; 124 when it took longer
 #
 # Nothing of this machine is changed but the folder machine_cache: packages are downloaded there by the machine's own apt
-# sources, and unpacked, not installed. The processors are emulated where KVM does not really work.
+# sources, and unpacked, not installed. What is there is used as it is: who wants newer kernels removes the folder. Packages
+# of another suite come from the same mirror, by a configuration of apt that is read for nothing else, and their signatures
+# are verified as those of the machine's own are. The processors are emulated where KVM does not really work.
 
 machine_cache=${PMD_KERNEL_CACHE:-${PMD_BUILD:-.}/kernels}
+machine_keys=/usr/share/keyrings/debian-archive-keyring.gpg
 machine_apt=()    # options for apt-get and apt-cache, for packages of other suites
+machine_from=''   # the suite, and a slash
 machine_append='' # to the kernel's command line
 machine_cpus=2
 machine_work=''
@@ -35,7 +42,7 @@ machine_begin()
 {
 	local tool
 	[ "$(uname -m)" = x86_64 ] || machine_skip "the machine in QEMU is for x86_64"
-	for tool in qemu-system-x86_64 cpio gzip xz dpkg-deb apt-get; do
+	for tool in qemu-system-x86_64 cpio flock gzip xz dpkg-deb apt-get; do
 		command -v "$tool" >/dev/null || machine_skip "there is no $tool"
 	done
 	[ -x /bin/busybox ] || machine_skip "there is no /bin/busybox (package busybox-static)"
@@ -49,40 +56,136 @@ machine_begin()
 
 # --- the kernel -------------------------------------------------------------------------------------------------------
 
-# The package that the meta package $1 stands for, or $1 itself.
-machine_package()
+# Where the machine's own apt finds Debian's packages. It knows both forms of its lists of sources, and need not have read any.
+machine_mirror()
+{
+	# shellcheck disable=SC2016 # for apt-get
+	apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
+		awk '$1 ~ /^(bullseye|bookworm|trixie|forky|sid|oldstable|stable|testing|unstable)$/ && $2 == "main" {
+			print $3; exit }'
+}
+
+machine_apt_conf()
+{
+	cat <<-END
+		Dir::Etc::SourceList "$1/sources.list";
+		Dir::Etc::SourceParts "-";
+		Dir::Etc::Preferences "/dev/null";
+		Dir::Etc::PreferencesParts "$1/none";
+		Dir::State "$1/state";
+		Dir::State::Status "$1/status";
+		Dir::Cache "$1/cache";
+		APT::Architecture "amd64";
+		APT::Sandbox::User "root";
+		APT::Update::Error-Mode "any";
+		Acquire::Languages "none";
+		#clear APT::Architectures;
+		#clear APT::Update::Pre-Invoke;
+		#clear APT::Update::Post-Invoke;
+		#clear APT::Update::Post-Invoke-Success;
+	END
+}
+
+machine_suite()
+{
+	machine_from=$1/
+}
+
+# apt for the suite, and for nothing else.
+machine_own_apt()
+{
+	local dir=$machine_cache/apt-$1 mirror keys=''
+	mirror=$(machine_mirror)
+	[ -n "$mirror" ] || machine_skip "the machine's apt sources name no mirror of Debian's"
+	[ ! -r "$machine_keys" ] || keys="[signed-by=$machine_keys] "
+	mkdir -p "$dir"/{none,state/lists/partial,cache/archives/partial} && : >"$dir/status" &&
+		echo "deb $keys$mirror $1 main" >"$dir/sources.list" &&
+		machine_apt_conf "$dir" >"$dir/apt.conf" || exit
+	machine_apt=(-c "$dir/apt.conf")
+}
+
+# What packages there are is asked when the first is wanted that is not in the cache.
+machine_update()
+{
+	local log=$machine_cache/apt.log
+	[ -n "$machine_from" ] || return 0
+	machine_own_apt "${machine_from%/}"
+	apt-get "${machine_apt[@]}" update -q >"$log" 2>&1 ||
+		machine_skip "the list of packages of ${machine_from%/} cannot be had: $(grep -m 1 '^[EW]:' "$log")"
+}
+
+# The names of packages like $2 that package $1 depends on.
+machine_needs()
+{
+	apt-cache "${machine_apt[@]}" depends --important "$1" 2>/dev/null | sed -n "s/^ *Depends: \\($2\\)\$/\\1/p"
+}
+
+# The package that the meta package $1 stands for, or $1 itself, and those that it was split into.
+machine_packages()
 {
 	local real
-	real=$(apt-cache "${machine_apt[@]}" depends --important "$1" 2>/dev/null |
-		sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-	echo "${real:-$1}"
+	real=$(machine_needs "$1" 'linux-\(image\|source\)-[0-9].*' | head -n 1)
+	real=${real:-$1}
+	echo "$real"
+	machine_needs "$real" 'linux-\(binary\|modules\)-[0-9].*'
 }
 
 machine_unpack()
 {
-	local part=$2.part
+	local part=$2.part packages package
+	mapfile -t packages < <(machine_packages "$1")
 	rm -rf "$part"
-	mkdir "$part" && cd "$part" || return
-	apt-get "${machine_apt[@]}" download -q "$1" >apt.log 2>&1 && dpkg-deb -x ./*.deb . && rm -f ./*.deb && mv "$part" "$2"
+	mkdir -p "$part" && cd "$part" || return
+	apt-get "${machine_apt[@]}" download -q "${packages[@]}" >"$machine_cache/apt.log" 2>&1 || return
+	for package in ./*.deb; do
+		dpkg-deb -x "$package" . || return
+	done
+	rm -f ./*.deb && mv "$part" "$2"
+}
+
+# machine_have PACKAGE: it is in machine_dir, unpacked. One at a time, as all may want the same.
+machine_have()
+{
+	machine_dir=$machine_cache/$machine_from$1
+	[ ! -d "$machine_dir" ] || return 0
+	exec {machine_lock}>"$machine_cache/lock" && flock "$machine_lock" || exit
+	if [ ! -d "$machine_dir" ]; then
+		machine_update
+		(machine_unpack "$1" "$machine_dir") ||
+			machine_skip "package $1 cannot be had: $(grep -m 1 '^E:' "$machine_cache/apt.log")"
+	fi
+	exec {machine_lock}>&-
+}
+
+# The first file there is.
+machine_first()
+{
+	local file
+	for file in "$@"; do
+		[ ! -e "$file" ] || { echo "$file" && return; }
+	done
 }
 
 machine_kernel()
 {
-	local package dir
-	package=$(machine_package "$1")
-	dir=$machine_cache/$package
-	[ -d "$dir" ] || (machine_unpack "$package" "$dir") ||
-		machine_skip "package $package cannot be had: $(tail -n 1 "$dir.part/apt.log" 2>/dev/null)"
-	machine_image=$(echo "$dir"/boot/vmlinuz-*)
-	machine_library=$dir/lib/modules
-	[ -d "$machine_library" ] || machine_library=$dir/usr/lib/modules
-	[ -e "$machine_image" ] || machine_skip "package $package holds no kernel"
+	machine_have "$1"
+	machine_image=$(machine_first "$machine_dir"/{boot/vmlinuz-*,usr/lib/modules/*/vmlinuz})
+	machine_library=$(machine_first "$machine_dir"/{lib,usr/lib}/modules)
+	[ -n "$machine_image" ] || machine_skip "package $1 holds no kernel"
+}
+
+machine_built()
+{
+	machine_image=$(machine_first "$1"/vmlinuz-*)
+	machine_library=''
+	[ -n "$machine_image" ] || machine_skip "there is no kernel in $1"
 }
 
 machine_module()
 {
 	local found out=$machine_tree/modules/$1.ko need
 	[ ! -e "$out" ] || return 0
+	[ -n "$machine_library" ] || return 0
 	found=$(find "$machine_library" -name "$1.ko*" -o -name "${1//_/-}.ko*" | head -n 1)
 	[ -n "$found" ] || return 0 # built in, or not in this kernel: the command will see
 	case $found in
@@ -140,6 +243,15 @@ machine_files()
 	cp -L "$@" "$machine_tree/test/" || exit
 }
 
+# The libraries of programs, where they look for them.
+machine_libraries()
+{
+	local library
+	for library in $(ldd "$@" | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*$/\1/p' | sort -u); do
+		mkdir -p "$machine_tree/${library%/*}" && cp -L "$library" "$machine_tree$library" || exit
+	done
+}
+
 # --- running it -------------------------------------------------------------------------------------------------------
 
 # machine_boot ACCELERATOR SECONDS MEMORY_MIB COMMAND; what it prints is in machine_work/console.
@@ -150,7 +262,7 @@ machine_boot()
 	(cd "$machine_tree" && find . | cpio -o -H newc --quiet) | gzip -1 >"$machine_work/initramfs" || return
 	timeout -k 5 "$2" qemu-system-x86_64 -accel "$1" -cpu max -m "$3" -smp "$machine_cpus" -nodefaults -no-user-config \
 		-no-reboot -display none -serial stdio -kernel "$machine_image" -initrd "$machine_work/initramfs" \
-		-append "console=ttyS0 panic=-1 quiet $machine_append" </dev/null >"$machine_work/raw" 2>&1 &
+		-append "console=ttyS0 panic=-1 reboot=t quiet $machine_append" </dev/null >"$machine_work/raw" 2>&1 &
 	machine_pid=$!
 	wait "$machine_pid"
 	status=$?
