@@ -39,15 +39,6 @@ static inline void late_read(const char *name, char *text, size_t room)
 	text[n > 0 ? n : 0] = 0;
 }
 
-/* The first child of process PID; 0: none. */
-static inline pid_t child_of(pid_t pid)
-{
-	char name[64], text[64];
-	snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	late_read(name, text, sizeof text);
-	return atoi(text);
-}
-
 /* As in /proc/PID/stat; 0: there is no such process. */
 static inline char state_of(pid_t pid)
 {

@@ -88,4 +88,16 @@ static inline void *proc_table(size_t bytes)
 	return p;
 }
 
+/* The first child of process PID; 0: none. */
+static inline pid_t child_of(pid_t pid)
+{
+	char name[64], text[64] = "";
+	snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	return n > 0 ? atoi(text) : 0;
+}
+
 #endif

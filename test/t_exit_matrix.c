@@ -501,8 +501,10 @@ static size_t count_helpers(const char *what)
 			proc_sleep_ms(1);
 			continue;
 		}
-		CHECK_SAY(status == 0, "%s: %s, %s: a helper ended with %#x", conf, what, way->name, (unsigned)status);
-		helpers++;
+		/* With a hundred threads before it, one may refuse too late for the process to wait for it. */
+		CHECK_SAY(status == 0 || status == 1 << 8, "%s: %s, %s: a helper ended with %#x", conf, what, way->name,
+			  (unsigned)status);
+		helpers += status == 0;
 	}
 }
 

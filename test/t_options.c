@@ -70,7 +70,10 @@ static const struct option_case cases[] = {
 	{"handoff_cgroup:a,handoff_cgroup:none", "handoff_cgroup", "none", {NULL}},
 	{"handoff_cgroup:", "handoff_cgroup", "none", {"handoff_cgroup", "PATH", "255", "none"}},
 	{"handoff_cgroup:a b", "handoff_cgroup", "none", {"handoff_cgroup", "'a b'", "printable"}},
-	{"handoff_cgroup:/no/such:cgroup\\x2d", "handoff_cgroup", "/no/such:cgroup\\x2d", {"/no/such:cgroup\\x2d", "ENOENT"}},
+	{"handoff_cgroup:/no/such:cgroup\\x2d",
+	 "handoff_cgroup",
+	 "/no/such:cgroup\\x2d",
+	 {"/no/such:cgroup\\x2d", "ENOENT"}},
 	{"decay_ms:7,colour:red", "decay_ms", "7", {"colour", NAMES}},
 	{"colour:red,decay_ms:7", "decay_ms", "7", {"colour", NAMES}},
 };

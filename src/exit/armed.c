@@ -289,7 +289,10 @@ static bool is_large(size_t held)
 /* Without regard to how busy the machine is: at the end nobody will have to wait for the helper. */
 static bool may_be_there(size_t held)
 {
-	return conditions_allow(program.forbidden, SIZE_MAX) && conditions_allow_helper(held, 0);
+	bool may = conditions_allow(program.forbidden, SIZE_MAX) && conditions_allow_helper(held, 0);
+
+	conditions_forget();
+	return may;
 }
 
 /*

@@ -229,8 +229,10 @@ void conditions_drop_harmful(void)
 
 bool conditions_allow_helper(size_t held, uint32_t process)
 {
-	bool allow = only_harmless_mappings() && has_room(held, process);
+	return only_harmless_mappings() && has_room(held, process);
+}
 
-	os_drop(lines, sizeof lines); /* the process may go on */
-	return allow;
+void conditions_forget(void)
+{
+	os_drop(lines, sizeof lines);
 }

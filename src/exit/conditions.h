@@ -20,6 +20,9 @@ bool conditions_allow(bool sandbox, size_t held);
  */
 bool conditions_allow_helper(size_t held, uint32_t process);
 
+/* For a process that goes on after that: gives back the memory that it took. */
+void conditions_forget(void);
+
 /* For a helper that alone has the address space: unmaps what must be gone when the process is. */
 void conditions_drop_harmful(void);
 
