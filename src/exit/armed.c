@@ -182,6 +182,7 @@ static void start_resident(void)
 	cgroup_tell();
 	if (!part_from_program() || os_sharer_start(stay, stack, sizeof stack, &resident, &number))
 		answer(REFUSED);
+	os_exit(NO_HELPER_STATUS);
 }
 
 /* ---- The program ------------------------------------------------------------------------------------------------- */

@@ -162,7 +162,7 @@ static void run(void)
 	if (!part_from_program() || !find_parent() ||
 	    !conditions_allow_helper(request.held, cgroup_is_other() ? request.parent : 0)) {
 		answer(HELPER_REFUSED);
-		os_exit(1); /* whoever adopts it may be told, where the process has not waited for the answer */
+		os_exit(NO_HELPER_STATUS);
 	}
 	answer(HELPER_READY);
 	os_leave_cpu(&request.cpus);

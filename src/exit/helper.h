@@ -12,6 +12,9 @@
 
 enum { HELPER_NONE = 0, HELPER_STARTING = 1, HELPER_READY = 2, HELPER_REFUSED = 3 };
 
+/* How one ends that has refused, or has started another: whoever adopts it may be told, where nobody waited for it. */
+enum { NO_HELPER_STATUS = 1 };
+
 /* A futex; see exit/handoff.c. */
 extern HIDDEN _Atomic uint32_t helper_progress;
 
