@@ -193,7 +193,7 @@ static void apply(const char *entry, size_t len)
 {
 	size_t colon = 0, start;
 	const struct option *o;
-	int64_t value;
+	int64_t value = 0; /* none, of a text */
 
 	while (colon < len && entry[colon] != ':')
 		colon++;

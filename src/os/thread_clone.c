@@ -37,20 +37,24 @@ static long start(long nr, long a, long b, void (*run)(void), struct control_blo
 	long result;
 	register _Atomic uint32_t *r10 __asm__("r10") = alive;
 	register void *r8 __asm__("r8") = tcb;
+	register void (*r9)(void) __asm__("r9") = run;
 
-	/* The child comes back on an empty stack: it calls RUN from a register and ends without returning. */
+	/*
+	 * The child comes back on an empty stack: it calls RUN from a register and ends without returning. One of our choice,
+	 * as rbp is free for the compiler's where no frame pointer is kept.
+	 */
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
 			 "xor %%ebp, %%ebp\n\t"
-			 "call *%[run]\n\t"
+			 "call *%%r9\n\t"
 			 "mov %[exit], %%eax\n\t"
 			 "xor %%edi, %%edi\n\t"
 			 "syscall\n\t"
 			 "hlt\n"
 			 "1:"
 			 : "=a"(result)
-			 : "a"(nr), "D"(a), "S"(b), "d"(0L), "r"(r10), "r"(r8), [run] "r"(run), [exit] "i"(SYS_exit)
+			 : "a"(nr), "D"(a), "S"(b), "d"(0L), "r"(r10), "r"(r8), "r"(r9), [exit] "i"(SYS_exit)
 			 : "rcx", "r11", "memory");
 	return result;
 }
