@@ -79,6 +79,8 @@ static bool is_back(const struct state *state)
 
 static void check_is_back(const struct state *state, const char *when)
 {
+	if (!is_back(state))
+		pmd_stats_print(STDERR_FILENO, PMD_FORMAT_TEXT); /* which tells what keeps it */
 	CHECK_SAY(is_back(state), "%s: VmRSS %zu kB, %zu at the start; VmPTE %zu kB, %zu at the start", when,
 		  proc_rss_kb(), state->rss_kb, proc_pte_kb(), state->pte_kb);
 }
