@@ -468,22 +468,23 @@ static const struct circumstance {
 	void (*run)(void);
 	bool hands_off;
 	size_t armed; /* helpers with handoff:armed, those that leave before the end among them */
+	size_t crowd; /* that one of 100 other threads, to which the circumstance does not apply, may start besides */
 } circumstances[] = {
-	{"plain", plain, true, 1},
-	{"fork child", in_fork_child, true, 2},
-	{"vfork child", with_vfork_child, true, 1},
-	{"after exec", after_exec, true, 2},
-	{"PID 1", as_first_process, false, 0},
-	{"children in another pid namespace", beside_namespace, false, 1},
-	{"seccomp", in_sandbox, false, 1},
-	{"seccomp before exec", exec_in_sandbox, false, 0},
-	{"no /proc", without_proc, false, 0},
-	{"RLIMIT_NPROC", without_processes, false, RIGHTS_CHANGES},
-	{"10,000 descriptors", with_descriptors, true, 1},
-	{"no descriptor left", without_descriptors, false, 1},
-	{"core dump", with_core, true, 1},
-	{"traced", traced, false, 0},
-	{"strace", under_strace, false, 0},
+	{"plain", plain, true, 1, 0},
+	{"fork child", in_fork_child, true, 2, 0},
+	{"vfork child", with_vfork_child, true, 1, 0},
+	{"after exec", after_exec, true, 2, 0},
+	{"PID 1", as_first_process, false, 0, 0},
+	{"children in another pid namespace", beside_namespace, false, 1, 1},
+	{"seccomp", in_sandbox, false, 1, 0},
+	{"seccomp before exec", exec_in_sandbox, false, 0, 0},
+	{"no /proc", without_proc, false, 0, 0},
+	{"RLIMIT_NPROC", without_processes, false, RIGHTS_CHANGES, 0},
+	{"10,000 descriptors", with_descriptors, true, 1, 0},
+	{"no descriptor left", without_descriptors, false, 1, 0},
+	{"core dump", with_core, true, 1, 0},
+	{"traced", traced, false, 0, 0},
+	{"strace", under_strace, false, 0, 0},
 };
 
 /* ---- Each of all of them ----------------------------------------------------------------------------------------- */
@@ -509,34 +510,43 @@ static size_t count_helpers(const char *what)
 	}
 }
 
+enum { TRIES = 5 };
+
 static size_t skipped;
 
-static void judge(const struct circumstance *c, int status)
+/* False: no helper came in time, which on a busy machine is as it should be: the process did not wait for it. */
+static bool judge(const struct circumstance *c, int status)
 {
-	size_t helpers = count_helpers(c->name), wanted;
+	size_t helpers = count_helpers(c->name), wanted, most;
 	if (status == EXIT_SKIP << 8) {
 		skipped++;
-		return;
+		return true;
 	}
 	CHECK_SAY((status & ~0x80) == way->status, "%s: %s, %s, %s: wait status %#x", conf, c->name, way->name,
 		  crowded ? "100 threads" : "alone", (unsigned)status);
 	wanted = is_armed ? c->armed : is_auto && c->hands_off && way->hands_off && way_is_ours();
-	CHECK_SAY(helpers == wanted, "%s: %s, %s, %s: %zu helpers", conf, c->name, way->name,
+	most = wanted + (is_armed && crowded ? c->crowd : 0);
+	CHECK_SAY(helpers <= most, "%s: %s, %s, %s: %zu helpers", conf, c->name, way->name,
 		  crowded ? "100 threads" : "alone", helpers);
+	return helpers >= wanted;
 }
 
 /* True in a process under test that is to return from main. */
 static bool run(const struct circumstance *c)
 {
-	pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		check_child(60);
-		c->run();
-		CHECK(returns);
-		return true;
+	for (int i = 0; i < TRIES; i++) {
+		pid_t pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			check_child(60);
+			c->run();
+			CHECK(returns);
+			return true;
+		}
+		if (judge(c, check_wait(pid)))
+			return false;
 	}
-	judge(c, check_wait(pid));
+	CHECK_SAY(false, "%s: %s, %s, %s: no helper", conf, c->name, way->name, crowded ? "100 threads" : "alone");
 	return false;
 }
 
