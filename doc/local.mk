@@ -7,7 +7,8 @@ endif
 
 OPTION_TABLE = $(top_srcdir)/src/conf/options.def
 
-EXTRA_DIST += doc/design.md doc/kernel.md doc/trace-format.md doc/options.awk doc/pmdalloc.3.in doc/pmdalloc-run.1.in \
+dist_doc_DATA = README.md CHANGELOG.md doc/design.md doc/kernel.md doc/trace-format.md
+EXTRA_DIST += doc/options.awk doc/pmdalloc.3.in doc/pmdalloc-run.1.in \
 	doc/pmdalloc-replay.1.in doc/pmdalloc-trace.1.in
 CLEANFILES += doc/options.man doc/pmdalloc.3 doc/pmdalloc-run.1 doc/pmdalloc-replay.1 doc/pmdalloc-trace.1
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Options: good ones take effect; a bad one gets exactly one line on stderr, which names it and what would be accepted,
- * and the default is used.
+ * and the option stays as it was.
  */
 #include "api.h"
 #include "check.h"
@@ -74,6 +74,7 @@ static const struct option_case cases[] = {
 	 "handoff_cgroup",
 	 "/no/such:cgroup\\x2d",
 	 {"/no/such:cgroup\\x2d", "ENOENT"}},
+	{"thp:never,thp:sometimes", "thp", "never", {"thp", "sometimes", "stays never"}},
 	{"decay_ms:7,colour:red", "decay_ms", "7", {"colour", NAMES}},
 	{"colour:red,decay_ms:7", "decay_ms", "7", {"colour", NAMES}},
 };

@@ -12,7 +12,7 @@
 
 #include "trace/format.h"
 
-enum { ROOM = 1 << 16, CHUNKS = 6, THREADS = 3, EVENTS = 60, ROUNDS = 400, DEAD_SECONDS = 60 };
+enum { ROOM = 1 << 16, CHUNKS = 6, THREADS = 3, EVENTS = 60, ROUNDS = 400 };
 
 extern char **environ;
 

@@ -182,9 +182,9 @@ static void say_bad(const struct option *o, const char *value, size_t len)
 	text_put(&t, o->name);
 	text_put(&t, " does not accept '");
 	text_put_n(&t, value, len);
-	text_put(&t, "', the default ");
-	put_value(&t, o, o->fallback);
-	text_put(&t, " is used; accepted: ");
+	text_put(&t, "' and stays ");
+	put_value(&t, o, value_of(o));
+	text_put(&t, "; accepted: ");
 	put_accepted(&t, o);
 	os_message(&t);
 }
