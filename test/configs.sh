@@ -72,6 +72,21 @@ configuration()
 	rm -rf "$directory"
 }
 
+# libFuzzer, with both sanitizers; only what the fuzzers need is built.
+fuzzers()
+{
+	rm -rf fuzz
+	mkdir fuzz || return
+	(
+		cd fuzz || exit
+		"$source_dir/configure" --quiet --enable-werror --without-override CC=clang CXX=clang++ --enable-debug \
+			--enable-sanitizer=address,undefined,fuzzer-no-link CFLAGS='-O1 -g -fno-sanitize-recover=all' || exit
+		make -s -j"$jobs" test/fuzz/calls test/fuzz/options test/fuzz/trace || exit
+		FUZZ_SECONDS=${FUZZ_SECONDS:-15} srcdir=$source_dir PMD_BUILD=$PWD PMD_FUZZER=yes bash "$source_dir/test/fuzz.sh"
+	) || return
+	rm -rf fuzz
+}
+
 step format "$source_dir/test/lint.sh" format
 step shellcheck "$source_dir/test/lint.sh" shell
 
@@ -84,6 +99,7 @@ step clang-O2 configuration clang-O2 CC=clang CXX=clang++ CFLAGS='-O2 -g' CXXFLA
 step prefixed-debug configuration prefixed-debug --without-override --without-liburing --enable-debug CC=clang CXX=clang++
 step asan-ubsan configuration asan-ubsan --without-override --enable-sanitizer=address,undefined \
 	CFLAGS='-O1 -g -fno-sanitize-recover=all' CXXFLAGS='-O1 -g -fno-sanitize-recover=all'
+step fuzz fuzzers
 step tsan configuration tsan --without-override --enable-sanitizer=thread CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
 
 echo "$passed passed, $failed failed"
