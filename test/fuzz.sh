@@ -3,7 +3,7 @@
 # Each fuzzer takes all of its corpus, and goes on from there for FUZZ_SECONDS.
 set -u
 seconds=${FUZZ_SECONDS:-3}
-corpus=$srcdir/test/fuzz/corpus
+corpus=${srcdir:?}/test/fuzz/corpus
 found=$(mktemp -d) || exit 1
 trap 'rm -rf "$found"' EXIT
 
@@ -18,7 +18,7 @@ show() {
 }
 
 fuzz() {
-	local name=$1 program=$PMD_BUILD/test/fuzz/$1
+	local name=$1 program=${PMD_BUILD:?}/test/fuzz/$1
 	if [ "$PMD_FUZZER" = yes ]; then
 		mkdir "$found/new" &&
 			"$program" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -detect_leaks=0 -max_len=4096 \

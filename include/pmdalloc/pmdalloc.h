@@ -35,10 +35,7 @@ extern "C" {
 #define PMD_SIZE2(a, b)
 #endif
 
-/*
- * ---- The C library's functions, prefixed
- * --------------------------------------------------------------------------
- */
+/* ---- The C library's functions, prefixed ------------------------------------------------------------------------- */
 
 /*
  * Allocates SIZE bytes, aligned to 16. SIZE 0 gives a block of its own that must be freed.
@@ -97,10 +94,7 @@ PMD_API size_t pmd_malloc_usable_size(const void *p);
 /* What pmd_malloc_usable_size would answer for a block of SIZE bytes, without allocating; 0 when SIZE is too large. */
 PMD_API size_t pmd_good_size(size_t size);
 
-/*
- * ---- Giving memory back
- * -------------------------------------------------------------------------------------------
- */
+/* ---- Giving memory back ------------------------------------------------------------------------------------------ */
 
 /*
  * Gives every free page and page table back to the kernel now, whatever the decay time. Free blocks that other
@@ -119,10 +113,7 @@ PMD_API size_t pmd_release(void);
  */
 PMD_API int pmd_limit(size_t soft, size_t hard);
 
-/*
- * ---- Thread caches and arenas
- * -------------------------------------------------------------------------------------
- */
+/* ---- Thread caches and arenas ------------------------------------------------------------------------------------ */
 
 /* Hands the calling thread's empty and idle slabs back to its arena. Useful before a thread sleeps for long. */
 PMD_API void pmd_thread_flush(void);
@@ -137,10 +128,7 @@ PMD_API unsigned pmd_thread_arena(void);
  */
 PMD_API int pmd_thread_set_arena(unsigned index);
 
-/*
- * ---- Options
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Options ----------------------------------------------------------------------------------------------------- */
 
 /*
  * Options are read once, at the first allocation, from the environment variable PMDALLOC_CONF
@@ -152,10 +140,7 @@ PMD_API int pmd_thread_set_arena(unsigned index);
 PMD_API int pmd_option_get(const char *name, char *buf, size_t len);
 PMD_API int pmd_option_set(const char *name, const char *value);
 
-/*
- * ---- Statistics
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Statistics -------------------------------------------------------------------------------------------------- */
 
 struct pmd_stats {
 	size_t size;             /* of this structure, set by the caller: later versions append fields */
