@@ -12,6 +12,7 @@ log=
 
 build_packages=(autoconf automake binutils g++ gcc libc6-dev libtool liburing-dev make pkg-config)
 demo_packages=(libjemalloc2 libmimalloc2.0 redis-server redis-tools)
+bench_packages=(gnuplot-nox libbenchmark-dev libgoogle-perftools4)
 check_packages=(apache2-utils bc bison busybox-static clang clang-format cpio default-jdk-headless flex gdb git groff-base
 	libclang-rt-dev libpython3.11-testsuite libtcmalloc-minimal4 man-db memcached nginx-light nodejs perl postgresql procps
 	python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 strace stress-ng systemd valgrind xz-utils)
@@ -25,8 +26,10 @@ Usage: ./bootstrap.sh COMMAND
          allocators: one table, in less than three minutes
   check  installs what is missing, builds, and runs every test and every
          configuration
+  bench  installs what is missing, builds, and compares the allocators that
+         there are in three minutes: build/bench-report.html
   build  installs what is missing and builds, in build/
-  deps   installs what demo and check need, and nothing else
+  deps   installs what demo, check and make bench need, and nothing else
   help   prints this text
 
 Debian 12, as root or with sudo. Nothing is installed but Debian's packages, and
@@ -179,7 +182,7 @@ add_up()
 command_check()
 {
 	local bad=0 tests=$build/check.out sum=$build/summary.out configs=$build/configs.out
-	install_missing "${build_packages[@]}" "${demo_packages[@]}" "${check_packages[@]}"
+	install_missing "${build_packages[@]}" "${demo_packages[@]}" "${check_packages[@]}" "${bench_packages[@]}"
 	build_library
 	rm -f "$tests" "$sum" "$configs"
 	say "make check"
@@ -197,14 +200,23 @@ command_check()
 	return "$bad"
 }
 
+command_bench()
+{
+	install_missing "${build_packages[@]}" "${demo_packages[@]}" "${bench_packages[@]}" python3
+	build_library
+	make -C "$build" bench-quick
+	say "the report is $build/bench-report.html"
+}
+
 case ${1-help} in
 demo) command_demo ;;
 check) command_check ;;
+bench) command_bench ;;
 build)
 	install_missing "${build_packages[@]}"
 	build_library
 	;;
-deps) install_missing "${build_packages[@]}" "${demo_packages[@]}" "${check_packages[@]}" ;;
+deps) install_missing "${build_packages[@]}" "${demo_packages[@]}" "${check_packages[@]}" "${bench_packages[@]}" ;;
 help | -h | --help) usage ;;
 *)
 	usage >&2

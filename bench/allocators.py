@@ -14,7 +14,15 @@ PEERS = {
     "mimalloc": "libmimalloc.so.2.0",
     "tcmalloc": "libtcmalloc_minimal.so.4",
 }
-LIBRARY_FOLDERS = ("/usr/lib/*", "/usr/lib", "/usr/local/lib", "/lib/*")
+MORE_PEERS = {
+    "tcmalloc full": "libtcmalloc.so.4",
+    "hoard": "libhoard.so",
+    "scudo": "libclang_rt.scudo_standalone-x86_64.so",
+    "tbbmalloc": "libtbbmalloc_proxy.so.2",
+    "snmalloc": "libsnmallocshim.so",
+    "rpmalloc": "librpmallocwrap.so",
+}
+LIBRARY_FOLDERS = ("/usr/lib/*", "/usr/lib", "/usr/local/lib", "/lib/*", "/usr/lib/llvm-*/lib/clang/*/lib/linux")
 
 
 def find_library(name):
@@ -39,8 +47,14 @@ def parser(description):
     return p
 
 
-def chosen(arguments):
-    """Name to library path (None for the C library) of the allocators to measure."""
+def more_peers():
+    """Name to library path of those of which nobody needs to be told that they are missing."""
+    found = {name: find_library(library) for name, library in MORE_PEERS.items()}
+    return {name: path for name, path in found.items() if path}
+
+
+def chosen(arguments, everything=False):
+    """Name to library path (None for the C library) of the allocators to measure; EVERYTHING: all that there are."""
     paths = {"glibc": None}
     for name, library in PEERS.items():
         path = find_library(library)
@@ -48,8 +62,12 @@ def chosen(arguments):
             paths[name] = path
         else:
             print(f"{library} is not installed: {name} is left out", file=sys.stderr)
+    if everything:
+        paths.update(more_peers())
     for text in arguments.more:
         name, _, path = text.partition("=")
+        if not path:
+            sys.exit(f"--with wants NAME=PATH, not {text}")
         paths[name] = os.path.abspath(path)
     if arguments.ours:
         paths[OURS] = os.path.abspath(arguments.ours)

@@ -8,7 +8,7 @@ enum { BLOCKS = 1000 };
 
 static void shuffle(unsigned *order)
 {
-	uint64_t random = 88172645463325252;
+	uint64_t random = RANDOM_SEED;
 
 	for (unsigned i = BLOCKS - 1; i > 0; i--) {
 		size_t j = random_below(&random, i + 1);
@@ -43,18 +43,18 @@ static uint64_t run(const struct bench *b, uint64_t ops)
 			free(blocks[order[i]]);
 	}
 	/* The last batch is always a whole one. */
-	return (now_ns() - start) * ops / ((ops + BLOCKS - 1) / BLOCKS * BLOCKS);
+	return scaled(now_ns() - start, ops, (ops + BLOCKS - 1) / BLOCKS * BLOCKS);
 }
 
-#define BATCH(kind, text, bytes)                                                                              \
-	{                                                                                                     \
-		.name = "batch-" text "-" #bytes, .run = run, .low = (bytes), .order = (kind), .warm_mib = 32 \
+#define BATCH(kind, text, bytes)                                                                                   \
+	{                                                                                                          \
+		.name = "batch/" text, .run = run, .low = (bytes), .order = (kind), .warm_mib = 32, .pinned = true \
 	}
 
 const struct bench batch_benches[] = {
-	BATCH(FORWARD, "forward", 64),   BATCH(REVERSE, "reverse", 64),
-	BATCH(SHUFFLED, "random", 64),   BATCH(FORWARD, "forward", 1024),
-	BATCH(REVERSE, "reverse", 1024), BATCH(SHUFFLED, "random", 1024),
-	BATCH(FORWARD, "forward", 8192), BATCH(REVERSE, "reverse", 8192),
-	BATCH(SHUFFLED, "random", 8192), {0},
+	BATCH(FORWARD, "forward/64", 64),   BATCH(REVERSE, "reverse/64", 64),
+	BATCH(SHUFFLED, "random/64", 64),   BATCH(FORWARD, "forward/1K", 1024),
+	BATCH(REVERSE, "reverse/1K", 1024), BATCH(SHUFFLED, "random/1K", 1024),
+	BATCH(FORWARD, "forward/8K", 8192), BATCH(REVERSE, "reverse/8K", 8192),
+	BATCH(SHUFFLED, "random/8K", 8192), {0},
 };

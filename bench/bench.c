@@ -1,88 +1,139 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs one benchmark of the families in this folder and prints its name, nanoseconds per operation, the number of
- * operations and the file that serves malloc, separated by tabs. compare.py runs it for each allocator.
+ * The benchmarks: the families' tables, made known to Google Benchmark. compare.py runs this program for each benchmark
+ * and allocator; used by hand it takes Google Benchmark's options (--benchmark_filter=..., --benchmark_list_tests).
  *
- * The number of operations is raised until a run takes long enough; that run is the result and those before it are its
- * warm-up. Ahead of all, memory is touched and given back past the allocator: a virtual machine may have to fetch it
- * from its host, which would be charged to whoever comes first.
+ * Ahead of a benchmark's first run memory is touched and given back past the allocator: a virtual machine may have to
+ * fetch it from its host, which would be charged to whoever comes first. What a run tells beside its time: the peak of
+ * resident memory since then, what is resident and in page tables at its end, page faults for each
+ * operation, and the share of the processor's time that went to the kernel.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
 #include "bench.h"
+#include "shim/shim.h"
 
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static const struct bench *const families[] = {
-	hot_benches, batch_benches, replace_benches, pipe_benches, larson_benches, grow_benches,
+	hot_benches,    calloc_benches, aligned_benches, batch_benches, replace_benches,  realloc_benches,
+	larson_benches, pipe_benches,   chain_benches,   cache_benches, graph_benches,    scale_benches,
+	storm_benches,  crowd_benches,  fork_benches,    phase_benches, fragment_benches, after_benches,
 };
 
 enum { FAMILIES = sizeof(families) / sizeof(families[0]) };
 
-static void list(void)
+static struct shim_result *telling;
+
+void tell(const char *name, double value)
 {
-	for (size_t f = 0; f < FAMILIES; f++)
-		for (const struct bench *b = families[f]; b->name; b++)
-			puts(b->name);
+	if (telling->counters == SHIM_COUNTERS)
+		die("too many counters");
+	telling->counter[telling->counters].name = name;
+	telling->counter[telling->counters++].value = value;
 }
 
-static const struct bench *find(const char *name)
+static void warm_up(size_t mib)
 {
-	for (size_t f = 0; f < FAMILIES; f++)
-		for (const struct bench *b = families[f]; b->name; b++)
-			if (!strcmp(b->name, name))
-				return b;
-	return NULL;
+	size_t bytes = mib << 20;
+
+	if (bytes)
+		table_drop(table_new(bytes), bytes);
 }
 
-/* Next number of operations, after OPS of them took NS: aims a fifth past MINIMUM, at most ten times more. */
-static uint64_t next_ops(uint64_t ops, uint64_t ns, uint64_t minimum)
+/* The kernel forgets the peak of resident memory. */
+static void forget_peak(void)
 {
-	uint64_t wanted = ns ? ops * (minimum + minimum / 5) / ns : ops * 10;
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
 
-	if (wanted > ops * 10)
-		return ops * 10;
-	return wanted > ops ? wanted : ops + 1;
+	if (fd < 0 || write(fd, "5", 1) != 1)
+		fprintf(stderr, "the peak of memory counts the warm-up: no /proc/self/clear_refs\n");
+	close(fd);
 }
 
-/* MINIMUM and FIXED_OPS: how long the measured run takes at least, or how many operations it does if not 0. */
-static void measure(const struct bench *b, uint64_t minimum, uint64_t fixed_ops)
+/* The main thread alone: threads that the allocator has already are as free as they were. */
+static void pin(void)
 {
-	size_t warm = (size_t)b->warm_mib << 20;
-	uint64_t ops = fixed_ops ? fixed_ops : b->once ? 1 : 1000;
-	uint64_t ns;
+	cpu_set_t one;
 
-	if (warm)
-		table_drop(table_new(warm), warm);
-	ns = b->run(b, ops);
-	while (!fixed_ops && !b->once && ns < minimum) {
-		ops = next_ops(ops, ns, minimum);
-		ns = b->run(b, ops);
-	}
-	printf("%s\t%.3f\t%llu\t%s\n", b->name, (double)ns / (double)ops, (unsigned long long)ops, allocator_file());
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+static void prepare(const struct bench *b)
+{
+	static const struct bench *prepared;
+	static cpu_set_t all;
+
+	if (b == prepared)
+		return;
+	if (!prepared)
+		sched_getaffinity(0, sizeof(all), &all);
+	prepared = b;
+	sched_setaffinity(0, sizeof(all), &all);
+	if (b->pinned)
+		pin();
+	warm_up(b->warm_mib);
+	forget_peak();
+}
+
+static struct rusage usage_now(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage;
+}
+
+static double microseconds(struct timeval from, struct timeval to)
+{
+	return (double)(to.tv_sec - from.tv_sec) * 1e6 + (double)(to.tv_usec - from.tv_usec);
+}
+
+/* What the run cost beside its time; its preparations are in that. */
+static void tell_usage(const struct rusage *before, uint64_t ops)
+{
+	struct rusage after = usage_now();
+	double user = microseconds(before->ru_utime, after.ru_utime);
+	double kernel = microseconds(before->ru_stime, after.ru_stime);
+
+	tell("faults", (double)(after.ru_minflt - before->ru_minflt) / (double)ops);
+	tell("kernel_percent", user + kernel > 0 ? 100 * kernel / (user + kernel) : 0);
+}
+
+static void run(const void *argument, uint64_t ops, struct shim_result *result)
+{
+	const struct bench *b = argument;
+	struct rusage before;
+
+	prepare(b);
+	telling = result;
+	result->counters = 0;
+	before = usage_now();
+	result->ns = b->run(b, ops);
+	tell_usage(&before, ops);
+	tell("rss_peak_mib", (double)status_kb("VmHWM:") / 1024);
+	tell("rss_mib", (double)status_kb("VmRSS:") / 1024);
+	tell("pte_kib", (double)status_kb("VmPTE:"));
 }
 
 int main(int argc, char **argv)
 {
-	uint64_t minimum = 100, ops = 0;
-	int i = 1;
-
-	for (; i + 1 < argc && argv[i][0] == '-'; i += 2) {
-		if (!strcmp(argv[i], "--ms"))
-			minimum = strtoull(argv[i + 1], NULL, 10);
-		else if (!strcmp(argv[i], "--ops"))
-			ops = strtoull(argv[i + 1], NULL, 10);
-		else
-			break;
-	}
-	if (i + 1 == argc && !strcmp(argv[i], "--list")) {
-		list();
-		return 0;
-	}
-	if (i + 1 != argc || !find(argv[i])) {
-		fprintf(stderr, "usage: bench [--ms MILLISECONDS] [--ops OPERATIONS] NAME\n       bench --list\n");
+	for (size_t f = 0; f < FAMILIES; f++)
+		for (const struct bench *b = families[f]; b->name; b++)
+			shim_register(b->name, b->fixed_ops, run, b);
+	shim_context("allocator", allocator_file());
+	shim_start(&argc, argv);
+	if (argc > 1) {
+		fprintf(stderr, "%s: what is %s? Options are Google Benchmark's; see --help\n", argv[0], argv[1]);
 		return 2;
 	}
-	measure(find(argv[i]), minimum * 1000000, ops);
+	shim_run();
 	return 0;
 }

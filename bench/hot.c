@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-static uint64_t run_malloc(const struct bench *b, uint64_t ops)
+static uint64_t run(const struct bench *b, uint64_t ops)
 {
 	size_t size = b->low;
 	uint64_t start = now_ns();
@@ -14,46 +14,13 @@ static uint64_t run_malloc(const struct bench *b, uint64_t ops)
 	return now_ns() - start;
 }
 
-static uint64_t run_calloc(const struct bench *b, uint64_t ops)
-{
-	size_t size = b->low;
-	uint64_t start = now_ns();
-
-	for (uint64_t i = 0; i < ops; i++)
-		free(touch(calloc(1, size)));
-	return now_ns() - start;
-}
-
-static uint64_t run_aligned(const struct bench *b, uint64_t ops)
-{
-	size_t size = b->low, alignment = b->alignment;
-	uint64_t start = now_ns();
-
-	for (uint64_t i = 0; i < ops; i++)
-		free(touch(aligned_alloc(alignment, size)));
-	return now_ns() - start;
-}
-
-#define HOT(bytes)                                                                       \
-	{                                                                                \
-		.name = "hot-" #bytes, .run = run_malloc, .low = (bytes), .warm_mib = 16 \
-	}
-#define HOT_K(kib)                                                                                     \
-	{                                                                                              \
-		.name = "hot-" #kib "K", .run = run_malloc, .low = (size_t)(kib) << 10, .warm_mib = 16 \
-	}
-#define CALLOC(bytes)                                                                       \
-	{                                                                                   \
-		.name = "calloc-" #bytes, .run = run_calloc, .low = (bytes), .warm_mib = 16 \
-	}
-#define ALIGNED(a, size)                                                                                   \
-	{                                                                                                  \
-		.name = "aligned-" #a, .run = run_aligned, .low = (size), .alignment = (a), .warm_mib = 16 \
+#define HOT(text, bytes)                                                                                \
+	{                                                                                               \
+		.name = "hot/" text, .run = run, .low = (size_t)(bytes), .warm_mib = 16, .pinned = true \
 	}
 
 const struct bench hot_benches[] = {
-	HOT(16),     HOT(64),    HOT(256),     HOT(1024),        HOT_K(4),
-	HOT_K(16),   HOT_K(32),  HOT_K(64),    HOT_K(256),       HOT_K(1024),
-	HOT_K(2048), CALLOC(64), CALLOC(4096), ALIGNED(64, 256), ALIGNED(4096, 8192),
-	{0},
+	HOT("16", 16),        HOT("64", 64),        HOT("256", 256),      HOT("1K", 1024),
+	HOT("4K", 4 << 10),   HOT("16K", 16 << 10), HOT("32K", 32 << 10), HOT("64K", 64 << 10),
+	HOT("256K", 1 << 18), HOT("1M", 1 << 20),   HOT("2M", 2 << 20),   {0},
 };

@@ -54,7 +54,7 @@ static void *work(void *argument)
 
 static void open_line(struct line *line, const struct bench *b, unsigned number, uint64_t ops, sem_t *done)
 {
-	*line = (struct line){.bench = b, .random = 88172645463325252 + number, .left = ops, .done = done};
+	*line = (struct line){.bench = b, .random = RANDOM_SEED + number, .left = ops, .done = done};
 	line->blocks = table_new(b->count * sizeof(*line->blocks));
 	for (size_t i = 0; i < b->count; i++)
 		line->blocks[i] = touch(malloc(random_size(&line->random, b)));
@@ -71,11 +71,11 @@ static uint64_t run(const struct bench *b, uint64_t ops)
 {
 	struct line *lines = table_new(b->threads * sizeof(*lines));
 	sem_t done;
-	uint64_t start, ns;
+	uint64_t share = (ops + b->threads - 1) / b->threads, start, ns;
 
 	sem_init(&done, 0, 0);
 	for (unsigned i = 0; i < b->threads; i++)
-		open_line(&lines[i], b, i, ops / b->threads, &done);
+		open_line(&lines[i], b, i, share, &done);
 	start = now_ns();
 	for (unsigned i = 0; i < b->threads; i++)
 		start_thread(&lines[i]);
@@ -86,13 +86,13 @@ static uint64_t run(const struct bench *b, uint64_t ops)
 	for (unsigned i = 0; i < b->threads; i++)
 		close_line(&lines[i]);
 	table_drop(lines, b->threads * sizeof(*lines));
-	return ns;
+	return scaled(ns, ops, share * b->threads);
 }
 
-#define LARSON(n)                                                                                        \
-	{                                                                                                \
-		.name = "larson-" #n, .run = run, .low = 8, .high = 1024, .count = 5000, .threads = (n), \
-		.warm_mib = 128                                                                          \
+#define LARSON(text, n)                                                                                    \
+	{                                                                                                  \
+		.name = "larson/" text, .run = run, .low = 8, .high = 1024, .count = 5000, .threads = (n), \
+		.warm_mib = 128                                                                            \
 	}
 
-const struct bench larson_benches[] = {LARSON(2), LARSON(8), {0}};
+const struct bench larson_benches[] = {LARSON("2", 2), LARSON("8", 8), {0}};

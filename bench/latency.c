@@ -187,12 +187,6 @@ static void count_call(enum kind kind, size_t bytes, uint64_t begin, uint64_t en
 		note_slow(kind, bytes, ns);
 }
 
-static void touch_pages(char *block, size_t size)
-{
-	for (size_t i = 0; i < size; i += PAGE)
-		block[i] = 1;
-}
-
 /* Times one free, one malloc and nothing. */
 static void replace(void **block, size_t size, bool count)
 {
@@ -275,8 +269,10 @@ static void report(void)
 {
 	result_begin();
 	result_text("by", by_words[options.by]);
-	for (size_t i = 0; i < KINDS; i++)
+	for (size_t i = 0; i < KINDS; i++) {
 		result_histogram(kind_words[i], &times[i]);
+		result_curve(kind_words[i], &times[i]);
+	}
 	report_slowest();
 	result_number("rss_before_kb", (double)rss_before_kb);
 	result_number("rss_after_kb", (double)rss_after_kb);

@@ -108,21 +108,6 @@ uint64_t histogram_above(const struct histogram *h, uint64_t ns)
 
 /* ---- The process ------------------------------------------------------------------------------------------------- */
 
-size_t status_kb(const char *field)
-{
-	char text[8192];
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	char *found;
-
-	close(fd);
-	if (n <= 0)
-		die("no /proc/self/status");
-	text[n] = '\0';
-	found = strstr(text, field);
-	return found ? strtoul(found + strlen(field), NULL, 10) : 0;
-}
-
 bool pmd_figures(struct pmd_stats *stats)
 {
 	int (*get)(struct pmd_stats *) = (int (*)(struct pmd_stats *))dlsym(RTLD_DEFAULT, "pmd_stats_get");
@@ -224,6 +209,18 @@ void result_histogram(const char *name, const struct histogram *h)
 		    (unsigned long long)histogram_quantile(h, shares[i].per_million));
 	put(", \"%s_max\": %llu, \"%s_count\": %llu", name, (unsigned long long)h->longest, name,
 	    (unsigned long long)h->count);
+}
+
+void result_curve(const char *name, const struct histogram *h)
+{
+	static const uint64_t shares[] = {100000, 250000, 500000, 750000, 900000, 950000, 980000, 990000, 995000,
+					  998000, 999000, 999500, 999800, 999900, 999950, 999980, 999990, 999999};
+
+	put(", \"%s_curve\": [", name);
+	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+		put("%s[%.6f, %llu]", i ? ", " : "", (double)shares[i] / 1e6,
+		    (unsigned long long)histogram_quantile(h, shares[i]));
+	put("]");
 }
 
 void result_pmd(void)

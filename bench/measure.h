@@ -72,9 +72,6 @@ uint64_t histogram_above(const struct histogram *h, uint64_t ns);
 
 /* ---- The process ------------------------------------------------------------------------------------------------- */
 
-/* A field of /proc/self/status in kB: "VmRSS:", "VmPTE:", "VmSize:". */
-size_t status_kb(const char *field);
-
 /* pmdalloc's figures; false where another allocator serves. */
 bool pmd_figures(struct pmd_stats *stats);
 
@@ -95,6 +92,8 @@ void result_number(const char *name, double value);
 void result_text(const char *name, const char *text);
 /* NAME_p50, _p99, _p999, _p9999, _max in nanoseconds, and _count. */
 void result_histogram(const char *name, const struct histogram *h);
+/* NAME_curve: pairs of a share and the nanoseconds that it did not exceed. */
+void result_curve(const char *name, const struct histogram *h);
 /* releases, release_calls and what else pmdalloc counts; nothing with other allocators. */
 void result_pmd(void);
 void result_end(void);

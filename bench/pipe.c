@@ -85,9 +85,9 @@ static uint64_t run(const struct bench *b, uint64_t ops)
 	return now_ns() - start;
 }
 
-#define PIPE(bytes)                                                                 \
-	{                                                                           \
-		.name = "pipe-" #bytes, .run = run, .low = (bytes), .warm_mib = 128 \
+#define PIPE(text, bytes)                                                         \
+	{                                                                         \
+		.name = "pipe/" text, .run = run, .low = (bytes), .warm_mib = 128 \
 	}
 
-const struct bench pipe_benches[] = {PIPE(64), PIPE(1024), PIPE(8192), {0}};
+const struct bench pipe_benches[] = {PIPE("64", 64), PIPE("1K", 1024), PIPE("8K", 8192), {0}};

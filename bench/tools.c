@@ -7,7 +7,10 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,4 +49,19 @@ const char *allocator_file(void)
 	Dl_info info;
 
 	return address && dladdr(address, &info) && info.dli_fname ? info.dli_fname : "?";
+}
+
+size_t status_kb(const char *field)
+{
+	char text[8192];
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	char *found;
+
+	close(fd);
+	if (n <= 0)
+		die("no /proc/self/status");
+	text[n] = '\0';
+	found = strstr(text, field);
+	return found ? strtoul(found + strlen(field), NULL, 10) : 0;
 }

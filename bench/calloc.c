@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cleared memory: pairs of calloc and free of one size (an operation is a pair), and tables that live a while, as a
+ * program has them: of COUNT blocks one is freed and another cleared in its place.
+ */
+#include "bench.h"
+
+#include <stdlib.h>
+
+static uint64_t run_hot(const struct bench *b, uint64_t ops)
+{
+	size_t size = b->low;
+	uint64_t start = now_ns();
+
+	for (uint64_t i = 0; i < ops; i++)
+		free(touch(calloc(1, size)));
+	return now_ns() - start;
+}
+
+static uint64_t run_tables(const struct bench *b, uint64_t ops)
+{
+	void **blocks = table_new(b->count * sizeof(*blocks));
+	uint64_t random = RANDOM_SEED, ns = now_ns();
+
+	for (uint64_t i = 0; i < ops; i++) {
+		size_t size = random_size(&random, b);
+		void **place = &blocks[random_below(&random, b->count)];
+
+		free(*place);
+		*place = touch_pages(calloc(size / 8, 8), size / 8 * 8);
+	}
+	ns = now_ns() - ns;
+	for (size_t i = 0; i < b->count; i++)
+		free(blocks[i]);
+	table_drop(blocks, b->count * sizeof(*blocks));
+	return ns;
+}
+
+#define CALLOC(text, bytes)                                                                                    \
+	{                                                                                                      \
+		.name = "calloc/" text, .run = run_hot, .low = (size_t)(bytes), .warm_mib = 16, .pinned = true \
+	}
+
+const struct bench calloc_benches[] = {
+	CALLOC("64", 64),
+	CALLOC("4K", 4096),
+	CALLOC("64K", 64 << 10),
+	CALLOC("1M", 1 << 20),
+	{.name = "calloc/tables", .run = run_tables, .low = 64, .high = 64 << 10, .count = 1000, .warm_mib = 128},
+	{0},
+};
