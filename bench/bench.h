@@ -55,8 +55,8 @@ void tell(const char *name, double value);
 size_t status_kb(const char *field);
 
 /*
- * COUNT threads, each of which does WORK with its own element of ARGUMENTS (of SIZE bytes each), begin together; returns
- * the nanoseconds until the last one has ended.
+ * COUNT threads, each of which does WORK with its own element of ARGUMENTS (of SIZE bytes each), begin together;
+ * returns the nanoseconds until the last one has ended.
  */
 uint64_t threads_run(unsigned count, void (*work)(void *), void *arguments, size_t size);
 

@@ -17,17 +17,26 @@ static uint64_t run_hot(const struct bench *b, uint64_t ops)
 	return now_ns() - start;
 }
 
+static void *new_table(const struct bench *b, uint64_t *random)
+{
+	size_t entries = random_size(random, b) / 8;
+
+	return touch_pages(calloc(entries, 8), entries * 8);
+}
+
 static uint64_t run_tables(const struct bench *b, uint64_t ops)
 {
 	void **blocks = table_new(b->count * sizeof(*blocks));
-	uint64_t random = RANDOM_SEED, ns = now_ns();
+	uint64_t random = RANDOM_SEED, ns;
 
+	for (size_t i = 0; i < b->count; i++)
+		blocks[i] = new_table(b, &random);
+	ns = now_ns();
 	for (uint64_t i = 0; i < ops; i++) {
-		size_t size = random_size(&random, b);
 		void **place = &blocks[random_below(&random, b->count)];
 
 		free(*place);
-		*place = touch_pages(calloc(size / 8, 8), size / 8 * 8);
+		*place = new_table(b, &random);
 	}
 	ns = now_ns() - ns;
 	for (size_t i = 0; i < b->count; i++)

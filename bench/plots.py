@@ -47,7 +47,8 @@ def lines(identity, title, axes, series, ours, log="", extra=()):
         script += block(f"d{i}", points)
         width = 3 if name == ours else 1.5
         marks = "linespoints pt 7 ps 0.4" if len(points) < 40 else "lines"
-        curves.append(f"$d{i} using 1:2 with {marks} lw {width} lc rgb '{colour(i, name == ours)}' title {quoted(name)}")
+        style = f"{marks} lw {width} lc rgb '{colour(i, name == ours)}'"
+        curves.append(f"$d{i} using 1:2 with {style} title {quoted(name)}")
     return draw(identity, [*script, "plot " + ", ".join(curves)])
 
 
@@ -55,7 +56,9 @@ def bars(identity, title, label, groups, names, values, ours):
     """A cluster for each of GROUPS, in it a bar for each of NAMES; VALUES[group][name]; 1 is marked."""
     script = [f"set title {quoted(title)}", f"set ylabel {quoted(label)}", "set style data histogram",
               "set style histogram clustered gap 1", "set style fill solid 0.85 noborder", "set xtics rotate by -35",
-              "set logscale y 2", "set key outside right top", "set arrow from graph 0, first 1 to graph 1, first 1 nohead lw 1.5"]
+              "set logscale y 2",
+              "set arrow from graph 0, first 1 to graph 1, first 1 nohead lw 1.5"]
     script += block("d", [[quoted(g).replace("\\\\", ""), *(values[g][n] for n in names)] for g in groups])
-    curves = [f"$d using {i + 2}:xtic(1) lc rgb '{colour(i, n == ours)}' title {quoted(n)}" for i, n in enumerate(names)]
+    curves = [f"$d using {i + 2}:xtic(1) lc rgb '{colour(i, n == ours)}' title {quoted(n)}"
+              for i, n in enumerate(names)]
     return draw(identity, [*script, "plot " + ", ".join(curves)])

@@ -34,7 +34,8 @@ def own_costs(program, name, path, work):
     for line in listed.stdout.splitlines():
         found = LINE.match(line)
         if found and found.group(4):
-            costs[os.path.basename(found.group(4)), found.group(3).split("'")[0]] += int(found.group(1).replace(",", ""))
+            function = found.group(3).split("'")[0]
+            costs[os.path.basename(found.group(4)), function] += int(found.group(1).replace(",", ""))
     return costs
 
 
@@ -67,8 +68,9 @@ def main():
     if not arguments.ours:
         p.error("--ours says which library is looked into")
     program = os.path.join(arguments.programs, "bench")
+    texts = arguments.bench or [""]
     wanted = {b: f for b, f in compare.names_of(program).items()
-              if not b.startswith(compare.MEMORY_ONLY) and (not arguments.bench or any(t in b for t in arguments.bench))}
+              if not b.startswith(compare.MEMORY_ONLY) and any(t in b for t in texts)}
     ours = os.path.basename(os.path.realpath(arguments.ours))
     with tempfile.TemporaryDirectory(prefix="pmdalloc-profile.") as work:
         found = instructions.side_by_side({b: lambda f=f: own_costs(program, f, arguments.ours, work)

@@ -51,8 +51,8 @@ def table(head, rows, columns=()):
 def family_table(figures, names, title):
     rows = [[f, *((v[n], f"{v[n]:.3f}") for n in names)] for f, v in figures["families"].items()]
     mean, interval = figures["geometric_mean"], figures["geometric_mean_interval_95"]
-    rows.append(["geometric mean", *((mean[n], f"{mean[n]:.3f}<br><small>{interval[n][0]:.3f}-{interval[n][1]:.3f}</small>")
-                                     for n in names)])
+    rows.append(["geometric mean", *((mean[n], f"{mean[n]:.3f}<br><small>{low:.3f}-{high:.3f}</small>")
+                                     for n, (low, high) in ((n, interval[n]) for n in names))])
     return table([title, *names], rows, names)
 
 
@@ -119,7 +119,7 @@ def speed_plots(results):
                              list(families), names, families, OURS)
         points = scaling(figures["time_ns"], names)
         if points:
-            yield plots.lines(f"scale{i}", f"Scaling by threads, huge pages {policy}, {results['machine']['cpus']} CPUs",
+            yield plots.lines(f"scale{i}", f"Scaling by threads, {results['machine']['cpus']} CPUs, huge pages {policy}",
                               ("threads", "million replacements a second"), points, OURS, "x 2", ["set yrange [0:*]"])
 
 
@@ -169,10 +169,12 @@ def after_table(curves, names):
 def page(results):
     names = list(results["allocators"])
     out = ["<!DOCTYPE html><html lang=en><meta charset=utf-8><title>pmdalloc: benchmarks</title>",
-           f"<style>{STYLE}</style><h1>pmdalloc: benchmarks</h1>", f"<p>{text(where(results))}.<br>{text(what(results))}.",
-           f"<br>Medians of {results['rounds']} interleaved rounds (of one, where a quick run would take too long), each "
-           "in a fresh process after a warm-up; ± is half the distance between the quartiles; brackets are 95 % "
-           f"confidence intervals of the ratio to {text(results['reference'])}, by the bootstrap. The smallest figure of a row is green.</p>"]
+           f"<style>{STYLE}</style><h1>pmdalloc: benchmarks</h1>",
+           f"<p>{text(where(results))}.<br>{text(what(results))}.",
+           f"<br>Medians of {results['rounds']} interleaved rounds (of one, where a quick run would "
+           "take too long), each in a fresh process after a warm-up; ± is half the distance between the quartiles; "
+           f"brackets are 95 % confidence intervals of the ratio to {text(results['reference'])}, by the bootstrap. "
+           "The smallest figure of a row is green.</p>"]
     for policy, figures in results["passes"].items():
         out.append(f"<h2>Huge pages: {text(policy)}</h2>")
         out.append(family_table(figures["time_ns"], names, f"time / {results['reference']}'s"))
