@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -38,12 +39,24 @@ void tell(const char *name, double value)
 	telling->counter[telling->counters++].value = value;
 }
 
+/*
+ * Small pages, then huge ones where they are allowed: a host is given back free memory in pieces of that size, so that
+ * they are the coldest, and what was in pieces has to be put together first.
+ */
 static void warm_up(size_t mib)
 {
 	size_t bytes = mib << 20;
+	char *huge;
 
-	if (bytes)
-		table_drop(table_new(bytes), bytes);
+	if (!bytes)
+		return;
+	table_drop(table_new(bytes), bytes);
+	huge = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (huge == MAP_FAILED)
+		die("no memory for the warm-up");
+	madvise(huge, bytes, MADV_HUGEPAGE);
+	touch_pages(huge, bytes);
+	munmap(huge, bytes);
 }
 
 /* The kernel forgets the peak of resident memory. */
