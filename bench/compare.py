@@ -25,9 +25,9 @@ AS_THEY_COME, OFF = "as they come", "off"
 HUGE_PAGES = {"both": (AS_THEY_COME, OFF), "as-they-come": (AS_THEY_COME,), "off": (OFF,)}
 
 MEMORY_ONLY = "after"  # of this family nothing is timed: all of it runs side by side
-NOT_IN_QUICK = re.compile(r"crowd/8K|realloc/1G-by-half|larson/2|chain/.*-2|cache/.*-8|scale/16|batch/reverse|phase/in"
-                          r"|hot/(16|256|4K|32K|64K|2M)$|calloc/64$|calloc/1M|replace/(even|python)|fragment/robson"
-                          r"|fork/busy|aligned/64|storm/1-|graph/2|pipe/8K")
+NOT_IN_QUICK = re.compile(r"crowd/8K|realloc/(1G-by-half|long)|larson/2|chain/.*-2|cache/.*-8|scale/16|phase/in"
+                          r"|batch/reverse|hot/(16|256|4K|32K|64K|2M)$|calloc/64$|calloc/1M|replace/(even|python)"
+                          r"|fragment/robson|fork/busy|aligned/64|storm/1-|graph/2|pipe/8K")
 QUICK_ROUNDS, QUICK_MS = 3, 10
 QUICK_SECONDS = 4  # what takes longer under all allocators is run once
 
