@@ -22,6 +22,7 @@ skip()
 [ "${PMD_OVERRIDE:-yes}" = yes ] || skip "this library has only the prefixed names"
 [ -x "$bench" ] || skip "no $bench: it is built where Google Benchmark is (libbenchmark-dev)"
 command -v python3 >/dev/null || skip "no python3"
+unset LD_PRELOAD PMDALLOC_CONF
 work=$(mktemp -d "${TMPDIR:-/tmp}/pmdalloc-bench-test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -43,7 +44,7 @@ told = json.load(open(sys.argv[1]))
 (one,) = told["benchmarks"]
 assert one["name"].startswith("hot/64"), one
 assert 0 < one["real_time"] < 1e6 and one["time_unit"] == "ns", one
-assert 0 < one["rss_peak_mib"] < 1000 and one["rss_mib"] <= one["rss_peak_mib"] and one["pte_kib"] > 0, one
+assert 0 < one["rss_peak_mib"] < 1000 and one["rss_mib"] < one["rss_peak_mib"] + 1 and one["pte_kib"] > 0, one
 assert "libc.so" in told["context"]["allocator"], told["context"]
 END
 "$bench" nonsense >/dev/null 2>&1 && fail "an argument that is no option was taken"
