@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Huge pages as the option says: never, always, or where they serve. With thp:auto a small heap has none, one that fills
- * fast has, dense regions become some in the background, and mostly full ones are left whole by decay; and the heap is
- * one mapping all the time.
+ * Huge pages as the option says: never, always, or where they serve. With thp:auto a small heap has none, nor have many
+ * threads with little each; one that fills fast has, dense regions become some in the background, and mostly full ones
+ * are left whole by decay; and the heap is one mapping all the time.
  */
 #define CHECK_SECONDS 120
 #include "api.h"
@@ -10,9 +10,12 @@
 #include "random.h"
 #include "variants.h"
 
+#include <pthread.h>
+
 #define SLICE   (64 * KIB)
 #define MOST    (256 * MIB / SLICE)
 #define WAIT_MS 10000
+#define CROWD   100
 
 enum host { NEVER, MADVISE, ALWAYS };
 
@@ -349,6 +352,43 @@ static void forked(void)
 	verify();
 }
 
+/* ---- Many threads with little each ------------------------------------------------------------------------------- */
+
+static pthread_barrier_t all_have, all_were_seen;
+
+static void *have_little(void *unused)
+{
+	for (size_t size = 16; size <= 16 * KIB; size += size / 4 + 16) {
+		char *p = t_malloc(size);
+
+		CHECK(p);
+		*p = 1;
+	}
+	pthread_barrier_wait(&all_have);
+	pthread_barrier_wait(&all_were_seen);
+	return unused;
+}
+
+/* They take slabs at a rate as if the heap filled fast, but fill none. */
+static void crowded(void)
+{
+	pthread_t threads[CROWD];
+	pthread_attr_t small;
+
+	grow(SLICE);
+	CHECK(pthread_barrier_init(&all_have, NULL, CROWD + 1) == 0);
+	CHECK(pthread_barrier_init(&all_were_seen, NULL, CROWD + 1) == 0);
+	CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 64 * KIB) == 0);
+	for (size_t i = 0; i < CROWD; i++)
+		CHECK(pthread_create(&threads[i], &small, have_little, NULL) == 0);
+	pthread_barrier_wait(&all_have);
+	CHECK_SAY(look().huge_kb == 0, "%zu kB of huge pages", look().huge_kb);
+	check_against("many threads with little each");
+	pthread_barrier_wait(&all_were_seen);
+	for (size_t i = 0; i < CROWD; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
 static const struct {
 	const char *conf;
 	void (*run)(void);
@@ -361,6 +401,7 @@ static const struct {
 	{"decay_ms:401", collapse_slow},
 	{"release:remap,decay_ms:200", remapped},
 	{"decay_ms:201", forked},
+	{"decay_ms:9999", crowded},
 };
 
 int main(int argc, char **argv)

@@ -209,11 +209,13 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 	lock_take(&a->lock);
 	r = bins_pick(a->bins, count, align, slab);
 	if (!r)
-		huge_before_take(&a->fetched_ms, 1, false);
+		huge_before_take(&a->filling);
 	if (!r && !(r = fresh = heap_take(1, 1, a))) {
 		lock_drop(&a->lock);
 		return NULL;
 	}
+	if (fresh)
+		huge_after_take(&a->filling, fresh);
 	used = fresh ? 0 : get(&r->used);
 	at = position(bins_run_starts(~used, count) & aligned_positions(align), count);
 	mask = mask_of(at, count);
@@ -242,7 +244,7 @@ static struct region *take_regions(struct arena *a, size_t count, size_t align, 
 
 	if (limit_forbids(g, count * PAGES_PER_SLICE))
 		return NULL;
-	huge_before_take(&a->fetched_ms, regions, true);
+	huge_before_long_take(regions);
 	first = heap_take(regions, align, a);
 	for (size_t i = 0; first && i < regions; i++)
 		pages += pages_more(first - i, part(0, count, i));

@@ -10,6 +10,7 @@
 #define PMD_HEAP_ARENA_H
 
 #include "heap/bins.h"
+#include "heap/huge.h"
 #include "heap/limit.h"
 
 enum {
@@ -21,8 +22,8 @@ struct arena {
 	struct lock lock;     /* guards everything here and in its regions */
 	_Atomic bool retired; /* the lock was held at a fork: nothing more is allocated, frees are dropped */
 	unsigned index;
-	struct bins bins[GROUPS];      /* its regions, but for the full ones */
-	uint64_t fetched_ms;           /* when it last needed another region: see huge.h */
+	struct bins bins[GROUPS]; /* its regions, but for the full ones */
+	struct filling filling;
 	struct slice *held[CLASSES];   /* slabs of no thread that have free blocks, by class */
 	struct slice *sparse[CLASSES]; /* the same, whose idle pages were purged: taken last */
 	_Atomic unsigned threads;      /* caches that use it; without the lock */

@@ -120,28 +120,6 @@ static void note_growth(uint64_t now)
 		atomic_store_explicit(&huge_wanted, true, memory_order_relaxed);
 }
 
-void huge_before_take(uint64_t *last_ms, size_t regions, bool long_extent)
-{
-	uint64_t now, before = *last_ms;
-	bool fast;
-
-	/* Regions that wait for reuse have their pages. */
-	if (OPTION(thp) != THP_AUTO || COUNT_GET(dirty_regions) >= regions ||
-	    (!long_extent && limit_held_bytes() < SMALL_HEAP))
-		return;
-	if (long_extent && regions < LONG_REGIONS)
-		return;
-	now = now_ms();
-	if (!long_extent)
-		*last_ms = now;
-	note_growth(now);
-	fast = long_extent ? host_at(now) == HOST_ALWAYS : now - before <= FILL_MS && host_at(now) >= HOST_MADVISE;
-	if (fast)
-		stir_up(now);
-	else
-		calm_down(now);
-}
-
 void huge_pass_tick(void)
 {
 	if (OPTION(thp) == THP_AUTO)
@@ -197,6 +175,57 @@ void huge_split(struct region *r, void *page)
 	/* That a page is cold says nothing that matters; but the kernel splits a huge one to say it of a part. */
 	if (!release_is_restricted())
 		os_advise(page, PAGE_BYTES, MADV_COLD);
+}
+
+/* ---- While the heap grows ---------------------------------------------------------------------------------------- */
+
+/* Regions that wait for reuse have their pages. */
+static bool is_growth(size_t regions)
+{
+	return OPTION(thp) == THP_AUTO && COUNT_GET(dirty_regions) < regions;
+}
+
+static void advise(bool fast, uint64_t now)
+{
+	if (fast)
+		stir_up(now);
+	else
+		calm_down(now);
+}
+
+static bool is_filled(const struct filling *f)
+{
+	struct region *r = f->fetched[f->next];
+
+	return r && live_bytes(r) >= REGION_BYTES / 2;
+}
+
+void huge_before_take(struct filling *f)
+{
+	uint64_t now, before = f->fetched_ms;
+
+	if (!is_growth(1) || limit_held_bytes() < SMALL_HEAP)
+		return;
+	f->fetched_ms = now = now_ms();
+	note_growth(now);
+	advise(now - before <= FILL_MS && is_filled(f) && host_at(now) >= HOST_MADVISE, now);
+}
+
+void huge_after_take(struct filling *f, struct region *r)
+{
+	f->fetched[f->next] = r;
+	f->next = (f->next + 1) % FILLING_REGIONS;
+}
+
+void huge_before_long_take(size_t regions)
+{
+	uint64_t now;
+
+	if (!is_growth(regions) || regions < LONG_REGIONS)
+		return;
+	now = now_ms();
+	note_growth(now);
+	advise(host_at(now) == HOST_ALWAYS, now);
 }
 
 /* ---- Collapse ---------------------------------------------------------------------------------------------------- */

@@ -14,10 +14,23 @@
 #include "heap/heap.h"
 
 /*
- * Regions are about to be taken from the heap by an arena whose own are full; *LAST_MS is the arena's, when it did so
- * before. With LONG_EXTENT they are for one block, of which nobody knows how much will be touched.
+ * What an arena remembers of the regions that it has fetched. Many at a time is not fast filling when nobody fills them:
+ * a thousand threads that take a slab of each class, and of each slab a block or two. So it counts how full the region
+ * is that was fetched some regions ago.
  */
-void huge_before_take(uint64_t *last_ms, size_t regions, bool long_extent);
+enum { FILLING_REGIONS = 8 };
+struct filling {
+	uint64_t fetched_ms; /* when it last needed another region */
+	struct region *fetched[FILLING_REGIONS];
+	unsigned next; /* the place of the oldest */
+};
+
+/* An arena whose regions are all full is about to take another from the heap; then it has it. Its lock guards F. */
+void huge_before_take(struct filling *f);
+void huge_after_take(struct filling *f, struct region *r);
+
+/* REGIONS regions are about to be taken for one block, of which nobody knows how much will be touched. */
+void huge_before_long_take(size_t regions);
 
 /*
  * A large heap has grown slowly, in small pages: there may be something to collapse, which the background thread is worth
