@@ -16,7 +16,7 @@ mkdir -p configs
 cd configs || exit 2
 
 # Programs under preload and what takes long are tested in the main build; the rest runs in every configuration.
-slow='services/|check_kernel|t_static|static\.sh|valgrind\.sh|bench'
+slow='fuzz|services/|check_kernel|t_static|static\.sh|valgrind\.sh|bench'
 # Of what is random or a matrix a quarter; sanitizers' builds do an eighth of their own.
 less=4
 
