@@ -57,6 +57,20 @@ static inline size_t proc_vmas(void)
 	return lines;
 }
 
+/* Whether a mapping of this process is called so, or some such. */
+static inline bool proc_maps_has(const char *name)
+{
+	static char text[256 << 10];
+	size_t length = 0;
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	for (ssize_t n; (n = read(fd, text + length, sizeof text - 1 - length)) > 0;)
+		length += (size_t)n;
+	close(fd);
+	text[length] = 0;
+	return strstr(text, name);
+}
+
 static inline void proc_sleep_ms(long ms)
 {
 	struct timespec rest = {ms / 1000, ms % 1000 * 1000000};

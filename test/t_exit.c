@@ -15,6 +15,8 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 
+enum { RING_MS = 5000 };
+
 static bool is_auto;
 static char place[] = "/tmp/t_exit.XXXXXX";
 
@@ -298,7 +300,8 @@ static void background(void)
 	size_t count = 0;
 	for (pid_t helper; (helper = wait4(-1, NULL, __WALL | WNOHANG, &usage)) >= 0 && count < is_auto;)
 		if (helper) {
-			us = usage.ru_stime.tv_sec * 1000000 + usage.ru_stime.tv_usec;
+			us = (usage.ru_stime.tv_sec + usage.ru_utime.tv_sec) * 1000000 + usage.ru_stime.tv_usec +
+			     usage.ru_utime.tv_usec;
 			count++;
 		} else {
 			proc_sleep_ms(1);
@@ -367,6 +370,49 @@ static void sharers(void)
 	CHECK(count == (is_auto ? 2 : 1));
 }
 
+/* ---- The ring of release:io_uring -------------------------------------------------------------------------------- */
+
+static void wait_for_ring(void)
+{
+	for (int waited = 0; !proc_maps_has("anon_inode:[io_uring]"); waited++) {
+		if (waited == RING_MS)
+			SKIP("no ring comes to be here");
+		proc_sleep_ms(1);
+	}
+}
+
+/* The library's own, with requests in it, is none of the mappings that must go with the process. */
+static void ring(const char *handoff, int signal)
+{
+	pid_t pid = begin();
+	if (pid == 0) {
+		CHECK(pmd_option_set("handoff", handoff) == 0);
+		t_free(memset(t_malloc(16 * MIB), 1, 16 * MIB));
+		wait_for_ring();
+		char *p = memset(t_malloc(32 * MIB), 1, 32 * MIB);
+		fill(2 * MIB);
+		settle();
+		t_free(p);
+		raise(signal);
+		exit(STATUS);
+	}
+	int status = check_wait(pid);
+	if (status == EXIT_SKIP << 8)
+		SKIP("io_uring is not to be had");
+	CHECK_SAY(status == (signal ? signal : STATUS << 8), "%s: a ring: wait status %#x", conf, (unsigned)status);
+	size_t found = helpers("a ring");
+	CHECK_SAY(found == 1, "%s, handoff:%s: a ring: %zu helpers", conf, handoff, found);
+}
+
+static void rings(void)
+{
+	for (size_t i = 0; i < check_scaled(10); i++) {
+		ring("auto", 0);
+		ring("armed", 0);
+		ring("armed", SIGKILL);
+	}
+}
+
 /* ---- Options ----------------------------------------------------------------------------------------------------- */
 
 static void option(const char *name, const char *value, size_t wanted)
@@ -396,9 +442,15 @@ int main(int argc, char **argv)
 {
 	if (SANITIZED)
 		SKIP("no handoff beside a sanitizer");
-	conf = VARIANTS(argc, argv, "handoff_min:1M,handoff_despite:load,thp:never", "handoff_min:1M,handoff:off");
+	conf = VARIANTS(argc, argv, "handoff_min:1M,handoff_despite:load,thp:never", "handoff_min:1M,handoff:off",
+			"handoff_min:1M,handoff_despite:load,decay_ms:0,release:io_uring");
 	is_auto = !strstr(conf, "handoff:off");
 	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	if (strstr(conf, "io_uring")) {
+		rings();
+		CHECK(pmd_option_set("handoff", "off") == 0);
+		return 0;
+	}
 	CHECK(mkdtemp(place));
 	texts();
 	ports();

@@ -12,6 +12,7 @@
 #include "os/os.h"
 #include "os/pressure.h"
 #include "os/process.h"
+#include "release/uring.h"
 
 static bool despite(int64_t what)
 {
@@ -177,7 +178,16 @@ static bool note_lock(const char *line)
 	return true;
 }
 
-/* LINE: "address permissions offset device inode   path". */
+static uintptr_t parse_address(const char **at)
+{
+	uintptr_t address = 0;
+
+	for (; (**at >= '0' && **at <= '9') || (**at >= 'a' && **at <= 'f'); ++*at)
+		address = address << 4 | (uintptr_t)(**at <= '9' ? **at - '0' : **at - 'a' + 10);
+	return address;
+}
+
+/* LINE: "address permissions offset device inode   path". The library's own ring has nothing of the program's. */
 static bool is_harmless(const char *line)
 {
 	const char *permissions = field_of(line, 1), *device = field_of(line, 3), *path = field_of(line, 5);
@@ -190,7 +200,7 @@ static bool is_harmless(const char *line)
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
 		if (text_starts_with(path, harmless[i]))
 			return true;
-	return false;
+	return uring_is_at(parse_address(&line));
 }
 
 /* The helper's mappings are the process's; its first thread, which may have ended, has none. There may be no lock at all. */
@@ -198,15 +208,6 @@ static bool only_harmless_mappings(void)
 {
 	locked.count = 0; /* a forked child may have its parent's */
 	return each_line("/proc/locks", note_lock) >= 0 && each_line("/proc/thread-self/maps", is_harmless) > 0;
-}
-
-static uintptr_t parse_address(const char **at)
-{
-	uintptr_t address = 0;
-
-	for (; (**at >= '0' && **at <= '9') || (**at >= 'a' && **at <= 'f'); ++*at)
-		address = address << 4 | (uintptr_t)(**at <= '9' ? **at - '0' : **at - 'a' + 10);
-	return address;
 }
 
 /* The kernel tells what is mapped from where it has come to, whatever went before that meanwhile. */

@@ -29,6 +29,7 @@ static bool is_open;
 static bool broken;          /* it failed once: nothing more is submitted, and it is closed when all is answered */
 static bool abandoned;       /* its thread ended before all was answered */
 static uint64_t outstanding; /* bit per entry of what the kernel has */
+static _Atomic uintptr_t mapped[3]; /* where the ring is, or 0: read by others */
 static struct {
 	struct iovec range;
 	uint64_t start;
@@ -56,6 +57,21 @@ static void settle_abandoned(void)
 	abandoned = false;
 }
 
+static void note_mappings(uintptr_t submissions, uintptr_t completions, uintptr_t requests)
+{
+	atomic_store(&mapped[0], submissions);
+	atomic_store(&mapped[1], completions);
+	atomic_store(&mapped[2], requests);
+}
+
+bool uring_is_at(uintptr_t address)
+{
+	for (int i = 0; i < 3; i++)
+		if (address && atomic_load(&mapped[i]) == address)
+			return true;
+	return false;
+}
+
 int uring_open(void)
 {
 	long refused;
@@ -69,6 +85,7 @@ int uring_open(void)
 	if (error)
 		return error;
 	io_uring_ring_dontfork(&ring);
+	note_mappings((uintptr_t)ring.sq.ring_ptr, (uintptr_t)ring.cq.ring_ptr, (uintptr_t)ring.sq.sqes);
 	is_open = true;
 	return 0;
 }
@@ -132,6 +149,7 @@ static void answer_all(void)
 
 static void close_ring(void)
 {
+	note_mappings(0, 0, 0); /* before something else can be mapped there */
 	io_uring_queue_exit(&ring);
 	is_open = broken = false;
 }
@@ -174,6 +192,7 @@ bool uring_close(void)
 
 void uring_after_fork(void)
 {
+	note_mappings(0, 0, 0);
 	is_open = broken = abandoned = false;
 	outstanding = 0;
 }
@@ -204,6 +223,12 @@ int uring_fd(void)
 bool uring_close(void)
 {
 	return true;
+}
+
+bool uring_is_at(uintptr_t address)
+{
+	(void)address;
+	return false;
 }
 
 void uring_after_fork(void)

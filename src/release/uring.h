@@ -26,6 +26,9 @@ int uring_fd(void);
  */
 bool uring_close(void);
 
+/* Whether the ring, or a part of it, is mapped at ADDRESS. From any thread. */
+bool uring_is_at(uintptr_t address);
+
 /* In a forked child: the ring is the parent's. */
 void uring_after_fork(void);
 
