@@ -60,6 +60,7 @@ endif
 INJECTED_TESTS = \
 	test/t_exit_armed_errors \
 	test/t_exit_cgroup \
+	test/t_exit_clone \
 	test/t_exit_errors \
 	test/t_exit_same \
 	test/t_fork_torn \
@@ -79,7 +80,7 @@ check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stat
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/symbols-shared.expected \
-	test/api.h test/backends.h test/block.h test/check.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h \
+	test/api.h test/backends.h test/block.h test/check.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h test/ways.h \
 	test/stats_formats.py
 
 if OVERRIDE
@@ -172,6 +173,10 @@ test_t_exit_armed_errors_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_cgroup_SOURCES = test/t_exit_cgroup.c test/inject.c src/exit/at_exit.c
 test_t_exit_cgroup_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_cgroup_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_clone_SOURCES = test/t_exit_clone.c test/inject.c src/exit/override.c src/exit/at_exit.c LD_PRELOAD/sandbox.c
+test_t_exit_clone_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_clone_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_clone_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_exit_errors_SOURCES = test/t_exit_errors.c test/inject.c src/exit/at_exit.c
 test_t_exit_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_errors_LDADD = $(INJECTED_LIBRARY)

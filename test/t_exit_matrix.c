@@ -4,22 +4,18 @@
  * mode of handoff: the exit status is right, nothing hangs, and no helper is left five seconds later. Where a handoff is to
  * be expected there is one, and where it must not be there is none: this program adopts orphans, so it sees the helpers.
  */
-#include "api.h"
-#include "proc.h"
 #include "variants.h"
+#include "ways.h"
 
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
-enum { HEAP = 4 * 1024 * 1024, BLOCK = 64 << 10, THREADS = 100, STATUS = 23, HELPER_MS = 5000, FILES = 10000 };
-enum { NO_HELPER = 1 }; /* the exit status of one that refused, or only started another */
+enum { HEAP = 4 * 1024 * 1024, FILES = 10000 };
 
 #define NOBODY 65534
 
@@ -31,35 +27,13 @@ enum { NO_HELPER = 1 }; /* the exit status of one that refused, or only started 
 #endif
 
 /* A process under test, all of which is known when it is forked, or told to it by its arguments. */
-static const char *conf;
-static bool is_auto, is_armed, crowded;
+static bool is_auto, is_armed;
 
 /* ---- Ways to end ------------------------------------------------------------------------------------------------- */
 
-static _Atomic bool stop;
-static pthread_t crowd[THREADS];
-
-static void *work(void *unused)
-{
-	while (!atomic_load(&stop)) {
-		for (size_t i = 0; i < 200; i++)
-			t_free(t_malloc(i * 10));
-		proc_sleep_ms(1); /* the processors are few */
-	}
-	return unused;
-}
-
-static void gather(void)
-{
-	pthread_attr_t attributes;
-	CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, 64 * KIB) == 0);
-	for (size_t i = 0; crowded && i < THREADS; i++)
-		CHECK(pthread_create(&crowd[i], &attributes, work, NULL) == 0);
-}
-
 static char *blocks[HEAP / BLOCK];
 
-static void fill(void)
+static void fill_blocks(void)
 {
 	for (size_t i = 0; i < LENGTH(blocks); i++) {
 		blocks[i] = t_malloc(BLOCK);
@@ -73,113 +47,6 @@ static void verify(void)
 	for (size_t i = 0; i < LENGTH(blocks); i++)
 		for (size_t at = 0; at < BLOCK; at += 512)
 			CHECK(blocks[i][at] == (char)(i + 1));
-}
-
-static void end_by_exit(void)
-{
-	exit(STATUS);
-}
-
-static void end_by_exit_now(void)
-{
-	_exit(STATUS);
-}
-
-static void end_by_other_name(void)
-{
-	_Exit(STATUS);
-}
-
-static void end_quickly(void)
-{
-	quick_exit(STATUS);
-}
-
-/* The last thread to end ends the process. */
-static void end_with_threads(void)
-{
-	atomic_store(&stop, true);
-	pthread_exit(NULL);
-}
-
-static void end_by_number(void)
-{
-	syscall(SYS_exit_group, STATUS);
-}
-
-static void *end_all(void *unused)
-{
-	exit(STATUS);
-	return unused;
-}
-
-static void end_in_thread(void)
-{
-	pthread_t thread;
-	CHECK(pthread_create(&thread, NULL, end_all, NULL) == 0);
-	for (;;)
-		pause();
-}
-
-static void end_by_kill(void)
-{
-	raise(SIGKILL);
-}
-
-static void end_by_term(void)
-{
-	raise(SIGTERM);
-}
-
-static void end_by_abort(void)
-{
-	abort();
-}
-
-static void end_by_fault(void)
-{
-	raise(SIGSEGV);
-}
-
-static const struct way {
-	const char *name;
-	void (*end)(void);
-	int status;
-	bool hands_off;
-	bool starts_thread;
-} ways[] = {
-	{"return", NULL, STATUS << 8, true, false},
-	{"exit", end_by_exit, STATUS << 8, true, false},
-	{"_exit", end_by_exit_now, STATUS << 8, true, false},
-	{"_Exit", end_by_other_name, STATUS << 8, true, false},
-	{"quick_exit", end_quickly, STATUS << 8, true, false},
-	{"pthread_exit", end_with_threads, 0, true, false},
-	{"exit_group", end_by_number, STATUS << 8, true, false},
-	{"exit in a thread", end_in_thread, STATUS << 8, true, true},
-	{"SIGKILL", end_by_kill, SIGKILL, false, false},
-	{"SIGTERM", end_by_term, SIGTERM, false, false},
-	{"abort", end_by_abort, SIGABRT, false, false},
-	{"SIGSEGV", end_by_fault, SIGSEGV, false, false},
-};
-
-static const struct way *way;
-
-/* Set where the process under test is to return from main. */
-static bool returns;
-
-/* What starts a resident helper has ended, and nothing is left of it; other children have SIGCHLD as their signal. */
-static void settle(void)
-{
-	while (waitpid(-1, NULL, __WCLONE) > 0)
-		;
-}
-
-static void end(void)
-{
-	settle();
-	if (way->end)
-		way->end();
-	returns = true;
 }
 
 /* What a handoff is replaced by in the prefixed library, which defines neither _exit nor syscall. */
@@ -196,7 +63,7 @@ static bool way_is_ours(void)
 
 static void start(void)
 {
-	fill();
+	fill_blocks();
 	gather();
 	settle();
 }
@@ -492,12 +359,12 @@ static const struct circumstance {
 /* Orphans that end within the time; the first that does not is an error. */
 static size_t count_helpers(const char *what)
 {
-	size_t helpers = 0;
+	size_t count = 0;
 	int status;
 	for (int waited = 0;; waited++) {
 		pid_t pid = waitpid(-1, &status, WNOHANG);
 		if (pid < 0)
-			return helpers;
+			return count;
 		CHECK_SAY(waited < HELPER_MS, "%s: %s, %s: a helper is left", conf, what, way->name);
 		if (pid == 0) {
 			proc_sleep_ms(1);
@@ -506,7 +373,7 @@ static size_t count_helpers(const char *what)
 		/* With a hundred threads before it one may refuse, or a starter end, when the process waits no more. */
 		CHECK_SAY(status == 0 || status == NO_HELPER << 8, "%s: %s, %s: a helper ended with %#x", conf, what,
 			  way->name, (unsigned)status);
-		helpers += status == 0;
+		count += status == 0;
 	}
 }
 
@@ -517,7 +384,7 @@ static size_t skipped;
 /* False: no helper came in time, which on a busy machine is as it should be: the process did not wait for it. */
 static bool judge(const struct circumstance *c, int status)
 {
-	size_t helpers = count_helpers(c->name), wanted, most;
+	size_t found = count_helpers(c->name), wanted, most;
 	if (status == EXIT_SKIP << 8) {
 		skipped++;
 		return true;
@@ -526,9 +393,9 @@ static bool judge(const struct circumstance *c, int status)
 		  crowded ? "100 threads" : "alone", (unsigned)status);
 	wanted = is_armed ? c->armed : is_auto && c->hands_off && way->hands_off && way_is_ours();
 	most = wanted + (is_armed && crowded ? c->crowd : 0);
-	CHECK_SAY(helpers <= most, "%s: %s, %s, %s: %zu helpers", conf, c->name, way->name,
-		  crowded ? "100 threads" : "alone", helpers);
-	return helpers >= wanted;
+	CHECK_SAY(found <= most, "%s: %s, %s, %s: %zu helpers", conf, c->name, way->name,
+		  crowded ? "100 threads" : "alone", found);
+	return found >= wanted;
 }
 
 /* True in a process under test that is to return from main. */
