@@ -133,10 +133,11 @@ static void tear_down(void)
 {
 	os_thread_name("pmdalloc-exit");
 	os_prefer_to_be_killed();
-	if (conditions_allow_helper(limit_held_bytes(), 0))
-		os_lower_priority();
-	else
+	if (!conditions_allow_helper(limit_held_bytes(), 0))
 		conditions_drop_harmful();
+	if (!helper_may_take_time(limit_held_bytes()))
+		return;
+	os_lower_priority();
 	helper_drop_heap();
 }
 

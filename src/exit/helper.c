@@ -16,6 +16,7 @@
 #include "exit/conditions.h"
 #include "heap/heap.h"
 #include "os/os.h"
+#include "os/pressure.h"
 #include "os/process.h"
 
 enum {
@@ -156,6 +157,15 @@ static bool wait_until_alone(void)
 		}
 }
 
+/*
+ * Where memory is short what waits would be swapped out meanwhile. What nobody is left to use the kernel spares that (since
+ * 6.12), and tears it down at the usual priority.
+ */
+bool helper_may_take_time(size_t held)
+{
+	return pressure_room(0) >= held;
+}
+
 static void run(void)
 {
 	cgroup_tell();
@@ -169,6 +179,8 @@ static void run(void)
 	if (!wait_until_alone())
 		return;
 	os_prefer_to_be_killed();
+	if (!helper_may_take_time(request.held))
+		return;
 	os_lower_priority();
 	helper_drop_heap();
 }

@@ -30,4 +30,7 @@ void helper_started(void);
 /* What a helper does that is known to be alone in the address space. Threads may still be at work when it returns. */
 void helper_drop_heap(void);
 
+/* Whether it should do so, of HELD bytes, rather than just end. */
+bool helper_may_take_time(size_t held);
+
 #endif
