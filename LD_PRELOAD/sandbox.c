@@ -73,7 +73,7 @@ static long forward(long number, const long *a)
 		handoff_forbid();
 	}
 	if (number == SYS_exit_group)
-		handoff_begin();
+		handoff_begin_last();
 	if (alone) {
 		resident = armed_pause();
 		ended = scavenger_pause();

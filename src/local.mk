@@ -19,7 +19,7 @@ PMD_CORE_SOURCES = \
 	src/cache/thread.c \
 	src/cache/large.h src/cache/large.c src/cache/scavenger.h src/cache/scavenger.c src/cache/relief.h src/cache/relief.c \
 	src/exit/handoff.h src/exit/handoff.c src/exit/helper.h src/exit/helper.c src/exit/conditions.h src/exit/conditions.c \
-	src/exit/cgroup.h src/exit/cgroup.c src/exit/armed.h src/exit/armed.c \
+	src/exit/shorten.h src/exit/shorten.c src/exit/cgroup.h src/exit/cgroup.c src/exit/armed.h src/exit/armed.c \
 	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \
 	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c \
 	src/api/report.h src/api/report.c src/api/report_text.c src/api/report_json.c src/api/report_openmetrics.c \

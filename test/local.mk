@@ -63,6 +63,7 @@ INJECTED_TESTS = \
 	test/t_exit_clone \
 	test/t_exit_errors \
 	test/t_exit_same \
+	test/t_exit_short \
 	test/t_fork_torn \
 	test/t_release_errors \
 	test/t_release_race
@@ -173,7 +174,7 @@ test_t_exit_armed_errors_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_cgroup_SOURCES = test/t_exit_cgroup.c test/inject.c src/exit/at_exit.c
 test_t_exit_cgroup_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_cgroup_LDADD = $(INJECTED_LIBRARY)
-test_t_exit_clone_SOURCES = test/t_exit_clone.c test/inject.c src/exit/override.c src/exit/at_exit.c LD_PRELOAD/sandbox.c
+test_t_exit_clone_SOURCES = test/t_exit_clone.c test/inject.c src/exit/at_exit.c $(LAST_CALLS)
 test_t_exit_clone_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_clone_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_clone_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
@@ -184,6 +185,14 @@ test_t_exit_errors_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_exit_same_SOURCES = test/t_exit_same.c test/inject.c src/exit/at_exit.c
 test_t_exit_same_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_same_LDADD = $(INJECTED_LIBRARY)
+# The end of exit() leads to src/exit/override.c in static programs only. A sanitizer has its own ways there.
+if !SANITIZED
+LAST_CALLS = src/exit/override.c LD_PRELOAD/sandbox.c
+endif
+test_t_exit_short_SOURCES = test/t_exit_short.c test/inject.c $(LAST_CALLS)
+test_t_exit_short_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_short_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_short_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_fork_torn_SOURCES = test/t_fork_torn.c test/inject.c
 test_t_fork_torn_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_fork_torn_LDADD = $(INJECTED_LIBRARY)

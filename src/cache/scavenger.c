@@ -475,6 +475,11 @@ static void wait_for_end(void)
 	atomic_compare_exchange_strong_explicit(&number, &thread, 0, memory_order_relaxed, memory_order_relaxed);
 }
 
+static bool may_be_there(void)
+{
+	return atomic_load(&working) || atomic_load_explicit(&alive, memory_order_acquire);
+}
+
 /* Who is about to begin looks at `stopping` after it has set `working`: one of the two sees the other. */
 bool scavenger_pause(void)
 {
@@ -483,13 +488,27 @@ bool scavenger_pause(void)
 	if (!is_home()) /* the thread would not be back before the vfork child has ended */
 		return false;
 	atomic_fetch_add(&stopping, 1);
-	for (int i = 0; atomic_load(&working) || atomic_load_explicit(&alive, memory_order_acquire); i++) {
+	for (int i = 0; may_be_there(); i++) {
 		was_there = true;
 		pressure_wake(&pressure);
 		wait_a_moment(i, 1);
 	}
 	wait_for_end();
 	return was_there;
+}
+
+/* Below a signal handler there may be who has set `working`, and starts none before that returns. */
+bool scavenger_leave(int ms)
+{
+	atomic_fetch_add(&stopping, 1);
+	for (int i = 0; may_be_there(); i++) {
+		if (i == YIELDS + ms)
+			return false;
+		pressure_wake(&pressure);
+		wait_a_moment(i, 1);
+	}
+	wait_for_end();
+	return true;
 }
 
 void scavenger_resume(bool was_there)

@@ -49,6 +49,12 @@ bool scavenger_pause(void);
 void scavenger_resume(bool was_there);
 
 /*
+ * For a process that is about to end: ends the thread, for good, and returns whether it is gone after at most some MS
+ * milliseconds. Async-signal-safe.
+ */
+bool scavenger_leave(int ms);
+
+/*
  * From now on there is no thread, and nothing but madvise is called: the process is about to enter a sandbox that may
  * kill it for more. A vfork child's sandbox is not its parent's, whose memory it shares.
  */

@@ -49,17 +49,47 @@ static bool is_worth_waiting(size_t held)
 	return (held >> 20) * TEARDOWN_US > (uint64_t)(running - 1) * TURNS_US / (cpus ? cpus : os_cpus());
 }
 
-/* The calling thread's: filters and tracers belong to threads. */
-bool conditions_allow(bool sandbox, size_t held)
-{
-	static char status[4096];
+enum { STATUS_BYTES = 4096 };
 
+/* Reads STATUS, the calling thread's: filters and tracers belong to threads. */
+static bool is_free(bool sandbox, char *status)
+{
 	if (sandbox && !despite(DESPITE_SECCOMP))
 		return false;
-	if (!os_read_file("/proc/thread-self/status", status, sizeof status))
+	if (!os_read_file("/proc/thread-self/status", status, STATUS_BYTES))
 		return false;
 	return (!is_set(status, "TracerPid:") || despite(DESPITE_PTRACE)) &&
-	       (!is_set(status, "Seccomp:") || despite(DESPITE_SECCOMP)) && is_worth_waiting(held);
+	       (!is_set(status, "Seccomp:") || despite(DESPITE_SECCOMP));
+}
+
+bool conditions_allow(bool sandbox, size_t held)
+{
+	static char status[STATUS_BYTES];
+
+	return is_free(sandbox, status) && is_worth_waiting(held);
+}
+
+/* The second may be the library's. */
+static bool has_few_threads(const char *status)
+{
+	const char *value = text_value(status, "Threads:");
+
+	return value && value[0] == '\t' && (value[1] == '1' || value[1] == '2') && value[2] == '\n';
+}
+
+/* The other CPUs are what is to be won. */
+static bool has_idle_cpu(void)
+{
+	unsigned running = os_running();
+
+	return despite(DESPITE_LOAD) || (running && running < os_cpus());
+}
+
+bool conditions_allow_threads(bool sandbox)
+{
+	static char status[STATUS_BYTES]; /* another thread may be about to start a helper */
+
+	return is_free(sandbox, status) && has_few_threads(status) && has_idle_cpu();
 }
 
 /* ---- Memory for whoever takes the process's place ---------------------------------------------------------------- */
@@ -201,6 +231,20 @@ static bool is_harmless(const char *line)
 		if (text_starts_with(path, harmless[i]))
 			return true;
 	return uring_is_at(parse_address(&line));
+}
+
+static bool is_no_device(const char *line)
+{
+	const char *path = field_of(line, 5);
+
+	return !text_starts_with(path, "anon_inode:") &&
+	       (!text_starts_with(path, "/dev/") || text_starts_with(path, "/dev/zero") ||
+		text_starts_with(path, "/dev/shm/"));
+}
+
+bool conditions_no_device_mapped(void)
+{
+	return each_line("/proc/thread-self/maps", is_no_device) > 0;
 }
 
 /* The helper's mappings are the process's; its first thread, which may have ended, has none. There may be no lock at all. */

@@ -14,6 +14,15 @@
 bool conditions_allow(bool sandbox, size_t held);
 
 /*
+ * The same for a process that would start a few threads: also whether there is a CPU for them, and whether it has hardly any
+ * other thread already.
+ */
+bool conditions_allow_threads(bool sandbox);
+
+/* Whether no device nor other part of the kernel, an io_uring say, has memory mapped for the process, which is alone. */
+bool conditions_no_device_mapped(void);
+
+/*
  * What the helper asks on the process's behalf: whether there is room for another heap of HELD bytes beside this one,
  * and whether something else in the address space must be gone when the process is. PROCESS: whose cgroup counts, if that is
  * not the helper's, or 0.

@@ -5,7 +5,8 @@
  * `tried` is set by the first thread that comes to the end, which alone goes on; it owns `request` until the helper runs.
  * `progress` is a futex: who ends waits while it is STARTING. The helper sets it to READY or REFUSED, and the kernel to
  * 0 if the helper dies before, so that nobody waits for what will not come. Nothing else is shared: from then on each may
- * be killed at any moment without harm to the other.
+ * be killed at any moment without harm to the other. `shortened` is set by who comes to the end for the last time, and may
+ * drop the heap then if there is no helper.
  */
 #include "exit/handoff.h"
 
@@ -19,6 +20,7 @@
 #include "exit/cgroup.h"
 #include "exit/conditions.h"
 #include "exit/helper.h"
+#include "exit/shorten.h"
 #include "heap/limit.h"
 #include "os/os.h"
 #include "os/process.h"
@@ -29,7 +31,7 @@ enum {
 };
 
 static _Atomic uint32_t owner; /* the process that all this is about: a vfork child shares it; 0: not yet */
-static _Atomic bool tried, forbidden;
+static _Atomic bool tried, forbidden, shortened;
 
 void handoff_forbid(void)
 {
@@ -40,15 +42,19 @@ void handoff_forbid(void)
 }
 
 /* Without a system call where, as nearly always, the heap is small. */
-static bool is_worth_it(size_t held)
+static bool is_large(size_t held)
 {
 	uint32_t process = atomic_load_explicit(&owner, memory_order_relaxed);
 
-	if (!process || OPTION(handoff) == HANDOFF_OFF || held < (size_t)OPTION(handoff_min) ||
-	    held > (size_t)OPTION(handoff_max))
-		return false;
-	/* The first process of a pid namespace takes all others with it when it ends. */
-	return process == os_process_id() && process != 1;
+	return process && OPTION(handoff) != HANDOFF_OFF && held >= (size_t)OPTION(handoff_min) &&
+	       process == os_process_id();
+}
+
+/* The first process of a pid namespace takes all others with it when it ends. */
+static bool is_worth_it(size_t held)
+{
+	return held <= (size_t)OPTION(handoff_max) && is_large(held) &&
+	       atomic_load_explicit(&owner, memory_order_relaxed) != 1;
 }
 
 static void wait_for_answer(int number)
@@ -100,8 +106,25 @@ void handoff_begin(void)
 		start_helper(held);
 }
 
+/* One that has not answered yet counts: it may be about to. */
+static bool has_helper(void)
+{
+	uint32_t progress = atomic_load_explicit(&helper_progress, memory_order_acquire);
+
+	return progress == HELPER_STARTING || progress == HELPER_READY || armed_is_there();
+}
+
+void handoff_begin_last(void)
+{
+	handoff_begin();
+	if (is_large(limit_held_bytes()) && !has_helper() &&
+	    !atomic_exchange_explicit(&shortened, true, memory_order_acquire))
+		shorten(atomic_load_explicit(&forbidden, memory_order_relaxed));
+}
+
 static void after_fork_in_child(void)
 {
+	atomic_store_explicit(&shortened, false, memory_order_relaxed);
 	atomic_store_explicit(&tried, false, memory_order_relaxed);
 	atomic_store_explicit(&owner, os_process_id(), memory_order_relaxed);
 	armed_after_fork(os_process_id());

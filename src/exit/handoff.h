@@ -12,6 +12,11 @@
  */
 void handoff_begin(void);
 
+/*
+ * The same for whoever ends the process by his next system call: where there is no helper, the heap may be dropped at once.
+ */
+void handoff_begin_last(void);
+
 /* From now on there is no handoff: the process is about to enter a sandbox that may kill it for clone(2). */
 void handoff_forbid(void);
 

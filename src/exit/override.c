@@ -16,7 +16,7 @@ EXPORT _Noreturn void _Exit(int status);
 
 void _exit(int status)
 {
-	handoff_begin();
+	handoff_begin_last();
 	os_exit(status);
 }
 

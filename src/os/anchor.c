@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -57,4 +58,22 @@ bool os_anchor_wait(void)
 void os_anchor_wake(void)
 {
 	os_syscall(SYS_futex, (long)word(), FUTEX_WAKE, INT32_MAX, 0, 0, 0);
+}
+
+/* The kernel's list goes through the mutexes themselves, the last held one first, and ends where it begins. */
+bool os_anchor_is_only_lock(void)
+{
+	struct robust_list_head *head = NULL;
+	size_t bytes = 0;
+	uintptr_t first, end;
+
+	if (os_syscall(SYS_get_robust_list, 0, (long)&head, (long)&bytes, 0, 0, 0))
+		return false;
+	if (!head)
+		return true;
+	if (head->list_op_pending)
+		return false;
+	first = (uintptr_t)head->list.next;
+	end = (uintptr_t)&head->list;
+	return first == end || (first - (uintptr_t)&anchor < sizeof anchor && *(const uintptr_t *)first == end);
 }

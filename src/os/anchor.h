@@ -30,4 +30,7 @@ bool os_anchor_is_held(void);
 bool os_anchor_wait(void);
 void os_anchor_wake(void);
 
+/* Whether the calling thread holds no other robust mutex: at its end the kernel looks at no memory of the program's. */
+bool os_anchor_is_only_lock(void);
+
 #endif

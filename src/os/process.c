@@ -225,6 +225,61 @@ static long read_link(const char *path, char *buf, size_t len)
 	return os_syscall(SYS_readlink, (long)path, (long)buf, (long)len, 0, 0, 0);
 }
 
+/* The number of those that were looked at among the entries TEXT[0..LEN) of a directory; SIZE_MAX: USE said no. */
+static size_t each_link(int dir, const char *text, size_t len, bool (*use)(const char *target))
+{
+	size_t count = 0;
+
+	for (size_t at = 0; at < len;) {
+		const struct linux_dirent64 {
+			uint64_t inode;
+			int64_t next;
+			unsigned short length;
+			unsigned char type;
+			char name[];
+		} *entry = (const void *)(text + at);
+		char target[32];
+		long n;
+
+		at += entry->length;
+		if (entry->name[0] == '.')
+			continue;
+		n = os_syscall(SYS_readlinkat, dir, (long)entry->name, (long)target, sizeof target - 1, 0, 0);
+		if (n < 0)
+			return SIZE_MAX;
+		target[n] = 0;
+		if (!use(target))
+			return SIZE_MAX;
+		count++;
+	}
+	return count;
+}
+
+bool os_each_descriptor(bool (*use)(const char *target), size_t most)
+{
+	char buf[512] __attribute__((aligned(8)));
+	int dir = os_open_file("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY);
+	size_t count = 0, seen = 0;
+	long n = -1;
+
+	while (dir >= 0 && seen != SIZE_MAX && count <= most) {
+		n = os_syscall(SYS_getdents64, dir, (long)buf, sizeof buf, 0, 0, 0);
+		if (n <= 0)
+			break;
+		seen = each_link(dir, buf, (size_t)n, use);
+		count += seen;
+	}
+	os_close_file(&dir);
+	return !n;
+}
+
+bool os_block_signals(void)
+{
+	uint64_t all = ~(uint64_t)0;
+
+	return !os_syscall(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, 0, sizeof all, 0, 0);
+}
+
 /* Links like "pid:[4026531836]". */
 bool os_children_are_near(void)
 {

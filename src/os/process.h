@@ -46,6 +46,15 @@ int os_pipe(int fds[2]);
  */
 bool os_keep_descriptor(int fd);
 
+/*
+ * Calls USE with what each descriptor of the calling thread refers to, as /proc says it, until it answers false. False then,
+ * and where there are more than MOST or not all can be seen. Needs 1 kB of stack.
+ */
+bool os_each_descriptor(bool (*use)(const char *target), size_t most);
+
+/* From now on the calling thread takes no signal but those that cannot be blocked. False where that fails. */
+bool os_block_signals(void);
+
 /* The process that the calling one is a child of; 0 when that is in another pid namespace. */
 uint32_t os_parent_id(void);
 
