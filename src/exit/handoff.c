@@ -27,7 +27,8 @@
 
 enum {
 	SLICE_MS = 5,
-	SLICES = 20, /* then the process ends without the answer; the helper will see that it has */
+	SHORTENED = 4, /* times what is worth a helper: less is dropped by several threads no sooner than by one */
+	SLICES = 20,   /* then the process ends without the answer; the helper will see that it has */
 };
 
 static _Atomic uint32_t owner; /* the process that all this is about: a vfork child shares it; 0: not yet */
@@ -117,7 +118,7 @@ static bool has_helper(void)
 void handoff_begin_last(void)
 {
 	handoff_begin();
-	if (is_large(limit_held_bytes()) && !has_helper() &&
+	if (is_large(limit_held_bytes() / SHORTENED) && !has_helper() &&
 	    !atomic_exchange_explicit(&shortened, true, memory_order_acquire))
 		shorten(atomic_load_explicit(&forbidden, memory_order_relaxed));
 }
