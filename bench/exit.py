@@ -94,7 +94,8 @@ def armed(arguments, paths):
     for mib in ARMED_MIB:
         for how, name in WAYS.items():
             say(f"handoff:armed: {mib} MiB, {name}")
-            options = {"mib": mib, "rounds": max(1, min(20, 4096 // mib)), "how": how, "freed": 1}
+            # The first end that a program waits for takes longer than those after it: so one of each size.
+            options = {"mib": mib, "rounds": 1, "how": how, "freed": 1}
             runs = variants.interleaved(arguments.rounds, armed_variants(paths),
                                         lambda v, o=options: variants.run(program(arguments, "exit"), v, o))
             results[f"{mib} {how}"] = runs
@@ -119,6 +120,48 @@ def armed_bars(results):
         bars.append((f"armed, {mib} MiB, {name}: times {small_mib} MiB's", gone / small, GROWTH_BAR))
         bars.append((f"armed, {mib} MiB, {name}: memory free, of the plain end's time",
                      variants.median(ours, "back_p50") / plain, BACK_BAR))
+    return bars
+
+
+# ---- Without a helper ----------------------------------------------------------------------------------------------
+
+SHORT_MIB = (64, 256, 512, 1024, 4096)
+SHORT_BAR = 1.1  # of the plain exit's time
+NO_HELPER = "handoff_max:1M"
+
+
+def short_variants(paths):
+    found = []
+    for pages, options in (("4 KiB pages", SMALL_PAGES), ("thp:auto", "thp:auto"), ("thp:always", "thp:always")):
+        found += variants.ours(paths, f"shorter, {pages}", f"{options},{NO_HELPER}")
+        found += variants.ours(paths, f"plain, {pages}", f"{options},handoff:off")
+    return found
+
+
+def short(arguments, paths):
+    results = {}
+    for mib in SHORT_MIB:
+        say(f"_exit() without a helper: {mib} MiB")
+        options = {"mib": mib, "rounds": max(1, min(20, 2048 // mib)), "how": "_exit"}
+        results[mib] = variants.interleaved(arguments.rounds, short_variants(paths),
+                                            lambda v, o=options: variants.run(program(arguments, "exit"), v, o))
+    print(f"_exit() without a helper, until the parent is told: milliseconds, medians of {arguments.rounds} runs")
+    names = [v.name for v in short_variants(paths)]
+    allocators.table(["", *(f"{mib} MiB" for mib in results)],
+                     [[n, *(milliseconds(variants.median(runs[n], "gone_p50")) for runs in results.values())]
+                      for n in names])
+    print()
+    return results
+
+
+def short_bars(results):
+    bars = []
+    for mib, runs in results.items():
+        for name, figures in runs.items():
+            if name.startswith("shorter"):
+                plain = variants.median(runs[name.replace("shorter", "plain")], "gone_p50")
+                bars.append((f"{mib} MiB, {name}: of the plain exit's time",
+                             variants.median(figures, "gone_p50") / plain, SHORT_BAR))
     return bars
 
 
@@ -417,7 +460,8 @@ def redis_bars(results):
 # ---- All -----------------------------------------------------------------------------------------------------------
 
 MEASURES = {"size": (size, size_bars), "armed": (armed, armed_bars), "resident": (resident, resident_bars),
-            "small": (small, small_bars), "stop": (stop, lambda results: []), "redis": (redis, redis_bars)}
+            "short": (short, short_bars), "small": (small, small_bars), "stop": (stop, lambda results: []),
+            "redis": (redis, redis_bars)}
 
 
 def parse():
