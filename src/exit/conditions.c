@@ -85,11 +85,13 @@ static bool has_idle_cpu(void)
 	return despite(DESPITE_LOAD) || (running && running < os_cpus());
 }
 
-bool conditions_allow_threads(bool sandbox)
+/* Where memory is short the kernel swaps out what waits for a living process to drop it, and spares that of a dead one. */
+bool conditions_allow_threads(bool sandbox, size_t held)
 {
 	static char status[STATUS_BYTES]; /* another thread may be about to start a helper */
 
-	return is_free(sandbox, status) && has_few_threads(status) && has_idle_cpu();
+	return is_free(sandbox, status) && has_few_threads(status) && has_idle_cpu() &&
+	       (despite(DESPITE_MEMORY) || pressure_machine_room() >= held);
 }
 
 /* ---- Memory for whoever takes the process's place ---------------------------------------------------------------- */

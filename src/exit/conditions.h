@@ -14,10 +14,10 @@
 bool conditions_allow(bool sandbox, size_t held);
 
 /*
- * The same for a process that would start a few threads: also whether there is a CPU for them, and whether it has hardly any
- * other thread already.
+ * The same for a process that would start a few threads: also whether there is a CPU for them, whether memory is not short of
+ * what it holds, and whether it has hardly any other thread already.
  */
-bool conditions_allow_threads(bool sandbox);
+bool conditions_allow_threads(bool sandbox, size_t held);
 
 /* Whether no device nor other part of the kernel, an io_uring say, has memory mapped for the process, which is alone. */
 bool conditions_no_device_mapped(void);

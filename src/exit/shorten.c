@@ -19,6 +19,7 @@
 #include "exit/conditions.h"
 #include "exit/helper.h"
 #include "heap/heap.h"
+#include "heap/limit.h"
 #include "os/anchor.h"
 #include "os/os.h"
 #include "os/process.h"
@@ -74,7 +75,7 @@ static bool is_certain(void)
 
 void shorten(bool sandbox)
 {
-	if (os_block_signals() && !stands_on_heap() && conditions_allow_threads(sandbox) &&
+	if (os_block_signals() && !stands_on_heap() && conditions_allow_threads(sandbox, limit_held_bytes()) &&
 	    scavenger_leave(PATIENCE_MS) && is_certain())
 		helper_drop_heap();
 }

@@ -538,6 +538,14 @@ static uint64_t least_room(const struct pressure *p, uint64_t (*left_at)(const s
 	return room;
 }
 
+uint64_t pressure_machine_room(void)
+{
+	char buf[512];
+
+	read_root_file("/proc/meminfo", buf, sizeof buf);
+	return number_of(buf, "MemAvailable:") << 10;
+}
+
 uint64_t pressure_room(uint32_t process)
 {
 	static struct pressure here;
@@ -553,8 +561,7 @@ uint64_t pressure_room(uint32_t process)
 	}
 	if (process && !read_root_file(file, buf, sizeof buf))
 		return 0;
-	read_root_file("/proc/meminfo", buf, sizeof buf);
-	room = number_of(buf, "MemAvailable:") << 10;
+	room = pressure_machine_room();
 	locate(file, here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
 	room = lesser(room, least_room(&here, room_at));
 	locate_old(file, &here);

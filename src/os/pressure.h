@@ -92,6 +92,9 @@ bool pressure_swap_present(const struct pressure *p);
  */
 uint64_t pressure_room(uint32_t process);
 
+/* The same, of the machine alone; 0 where it cannot be seen. Async-signal-safe. */
+uint64_t pressure_machine_room(void);
+
 /* In a forked child, where the thread is not. */
 void pressure_after_fork(struct pressure *p);
 
