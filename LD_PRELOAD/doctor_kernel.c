@@ -274,12 +274,13 @@ static void probe_vma_locks(const struct utsname *u)
 		say_value(f, set ? "yes" : "no");
 		say_how(f, "not tried: by the kernel's configuration");
 	} else {
-		say_value(f, major > 6 || (major == 6 && minor >= 4) ? "yes, it seems" : "no, it seems");
+		set = major > 6 || (major == 6 && minor >= 4);
+		say_value(f, set ? "yes, it seems" : "no, it seems");
 		say_how(f, "not tried: by the kernel's version; 6.4 and later have them");
 	}
 	if (!set)
-		doctor_advise(false, "Without per-VMA locks giving memory back waits for every mmap of the program: "
-				     "take Linux 6.4 or later, with SMP.");
+		doctor_advise(true, "Without per-VMA locks giving memory back waits for every mmap of the program: "
+				    "take Linux 6.4 or later, with SMP.");
 }
 
 /* ---- The rest ---------------------------------------------------------------------------------------------------- */
