@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pmdalloc-run --doctor: what the running kernel really does, found out by trying it, what pmdalloc therefore uses, as the
- * library itself tells, and what to change. This is the table of facts and its two forms; doctor_kernel.c,
+ * pmdalloc-run --doctor: what the running kernel really does, found out by trying it, what pmdalloc therefore uses,
+ * as the library itself tells, and what to change. This is the table of facts and its two forms; doctor_kernel.c,
  * doctor_settings.c and doctor_library.c fill it.
  * Usage: doctor [json], the library being preloaded. Ends with 0, or 1 when pmdalloc has to make do with less.
  */

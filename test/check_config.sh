@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# kernel/check-config: what it says, and how it ends, for configurations that are whole, that lack something, are too old, or
-# are none at all. Those are made from the fragment, so that each option in there is tried.
+# kernel/check-config: what it says, and how it ends, for configurations that are whole, that lack something, are too
+# old, or are none at all. Those are made from the fragment, so that each option in there is tried.
 set -eu
 export LC_ALL=C
 
@@ -46,7 +46,8 @@ says_not()
 # whole VERSION [ARCHITECTURE]: a configuration with all that the fragment asks for.
 whole()
 {
-	printf '#\n# Automatically generated file; DO NOT EDIT.\n# Linux/%s %s Kernel Configuration\n#\n' "${2-x86}" "$1"
+	printf '#\n# Automatically generated file; DO NOT EDIT.\n'
+	printf '# Linux/%s %s Kernel Configuration\n#\n' "${2-x86}" "$1"
 	[ "${2-x86}" != x86 ] || echo 'CONFIG_X86_64=y'
 	sed -n '/^CONFIG_/p; /^# CONFIG_.* is not set$/p' "$fragment"
 }
@@ -86,7 +87,8 @@ done
 for option in $(options useful); do
 	without "$option" "$dir/whole" >"$dir/config"
 	expect 0 "$dir/config"
-	says "useful CONFIG_$option MISSING lost: [-A-Za-z].* get it: [A-Z]" "useful: 1 amiss (CONFIG_$option); pmdalloc has"
+	says "useful CONFIG_$option MISSING lost: [-A-Za-z].* get it: [A-Z]" \
+		"useful: 1 amiss (CONFIG_$option); pmdalloc has"
 	expect 1 --strict "$dir/config"
 done
 for option in $(options choice); do

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# pmdalloc-run --doctor: each fact that it prints is compared with another look at the same thing, as things are here, with
-# other options and limits, in a cgroup, and behind filters that refuse or kill.
+# pmdalloc-run --doctor: each fact that it prints is compared with another look at the same thing, as things are here,
+# with other options and limits, in a cgroup, and behind filters that refuse or kill.
 set -uo pipefail
 export LC_ALL=C
 
@@ -146,7 +146,8 @@ fi
 
 # --- limits -----------------------------------------------------------------------------------------------------------
 
-(ulimit -v 4000000 && exec "$run" --doctor) >"$dir/out" 2>"$dir/err" || [ "$frees" = no ] || complain "it fails under a limit"
+(ulimit -v 4000000 && exec "$run" --doctor) >"$dir/out" 2>"$dir/err" || [ "$frees" = no ] ||
+	complain "it fails under a limit"
 is 'address space' '4000000 kB'
 advises 'ulimit -v'
 
@@ -206,7 +207,8 @@ if command -v python3 >/dev/null; then
 import json, re, sys
 facts = json.load(open(sys.argv[1]))
 text = [line[2:] for line in open(sys.argv[2]) if line.startswith("  ") and not line.startswith("  - ")]
-named = {re.sub("[^a-z0-9]", "_", re.split("   *", t)[0].lower()): re.split("   *", t.strip())[1] for t in text if "  " in t}
+columns = [re.split("   *", t.strip()) for t in text if "  " in t]
+named = {re.sub("[^a-z0-9]", "_", c[0].lower()): c[1] for c in columns}
 steady = [k for k in named if k not in ("handoff_at_exit",)]
 assert len(steady) >= 20, named
 for key in steady:
