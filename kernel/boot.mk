@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-# Kernels booted in QEMU, with tests inside: `make check-kernel`. Its short form, the oldest and the newest kernel, is part of
-# `make check`, where test/configs.sh leaves it to the main build.
-EXTRA_DIST += kernel/build-kernel kernel/check-kernel test/check_kernel.sh test/phase_guest.c
-TESTS += test/check_kernel.sh
+# Kernels booted in QEMU, with tests inside: `make check-kernel`. Its short form, the oldest and the newest kernel, is
+# part of `make check`, where test/configs.sh leaves it to the main build.
+EXTRA_DIST += kernel/build-kernel kernel/check-kernel test/check_kernel.sh test/check_kernel_report.sh \
+	test/phase_guest.c
+TESTS += test/check_kernel.sh test/check_kernel_report.sh
 
 # Linked so that they need nothing in the machine; what is linked so anyway is taken as it is.
 if !SANITIZED
@@ -30,7 +31,7 @@ test_t_release_static_SOURCES = test/t_release.c
 test_t_release_static_LDADD = libpmdalloc.a
 test_t_release_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 
-# KERNELS='bookworm built', or ARGS='--without IO_URING', for others than usual.
+# KERNELS='bookworm built', KERNELS=variants, or ARGS='--without IO_URING', for others than usual.
 check-kernel: $(BOOTED_TESTS) LD_PRELOAD/pmdalloc-doctor$(EXEEXT) libpmdalloc.la
 	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/kernel/check-kernel $(ARGS) $(KERNELS) || test $$? -eq 77
 

@@ -2,26 +2,34 @@
 # SPDX-License-Identifier: MIT
 # A small machine for tests that need a kernel of their own, or that would disturb the one they run on. To be sourced.
 #
-#   machine_begin                            ends the script as skipped where QEMU or a tool is missing
-#   machine_suite SUITE                      packages shall be those of this suite of Debian
-#   machine_kernel PACKAGE                   the Debian kernel to boot; also as skipped where it cannot be had
-#   machine_built DIRECTORY                  or one that was built: kernel/build-kernel
-#   machine_modules NAME...                  modules of that kernel, loaded at the start with those that they need
-#   machine_files FILE...                    what shall be in the command's folder
-#   machine_libraries PROGRAM...             and the libraries of those that are not static
-#   machine_run SECONDS MEMORY_MIB COMMAND   boots, runs COMMAND in busybox's shell, shows what it prints, and returns its
-#                                            status; 124 when it took longer
+#   machine_begin                      ends the script as skipped where QEMU or a tool is missing
+#   machine_suite SUITE                packages shall be those of this suite of Debian
+#   machine_kernel PACKAGE             the Debian kernel to boot; also as skipped where it cannot be had
+#   machine_built DIRECTORY            or one that was built: kernel/build-kernel
+#   machine_file FILE                  or any other
+#   machine_named NAME                 or one by name: a suite, for its linux-image-cloud-amd64; built, or built-OPTION,
+#                                      for kernel/build-kernel's, without that option; or DIRECTORY/FILE
+#   machine_check_name NAME            whether it can be one
+#   machine_modules NAME...            modules of that kernel, loaded at the start with those that they need
+#   machine_files FILE...              what shall be in the command's folder
+#   machine_libraries PROGRAM...       and the libraries of those that are not static
+#   machine_run SECONDS MIB COMMAND    boots with so much memory, runs COMMAND in busybox's shell, shows what it prints,
+#                                      and returns its status; 124 when it took longer
 #
-# Nothing of this machine is changed but the folder machine_cache: packages are downloaded there by the machine's own apt
-# sources, and unpacked, not installed. What is there is used as it is: who wants newer kernels removes the folder. Packages
-# of another suite come from the same mirror, by a configuration of apt that is read for nothing else, and their signatures
-# are verified as those of the machine's own are. The processors are emulated where KVM does not really work.
+# Nothing of this machine is changed but the folder machine_cache: packages are downloaded there by the machine's own
+# apt sources, and unpacked, not installed. What is there is used as it is: who wants newer kernels removes the folder.
+# Packages of another suite come from the same mirror, by a configuration of apt that is read for nothing else, and
+# their signatures are verified as those of the machine's own are. The processors are emulated where KVM does not really
+# work.
 
 machine_cache=${PMD_KERNEL_CACHE:-${PMD_BUILD:-.}/kernels}
+machine_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+machine_suites='oldstable|stable|testing|unstable|bullseye|bookworm|trixie|forky|sid'
 machine_keys=/usr/share/keyrings/debian-archive-keyring.gpg
 machine_apt=()    # options for apt-get and apt-cache, for packages of other suites
 machine_from=''   # the suite, and a slash
 machine_append='' # to the kernel's command line
+machine_config='' # the kernel's configuration, where it has one beside it; for who sources this
 machine_cpus=2
 machine_work=''
 machine_pid=''
@@ -56,13 +64,13 @@ machine_begin()
 
 # --- the kernel -------------------------------------------------------------------------------------------------------
 
-# Where the machine's own apt finds Debian's packages. It knows both forms of its lists of sources, and need not have read any.
+# Where the machine's own apt finds Debian's packages. It knows both forms of its lists of sources, and need not have
+# read any.
 machine_mirror()
 {
 	# shellcheck disable=SC2016 # for apt-get
 	apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
-		awk '$1 ~ /^(bullseye|bookworm|trixie|forky|sid|oldstable|stable|testing|unstable)$/ && $2 == "main" {
-			print $3; exit }'
+		awk -v suites="^($machine_suites)\$" '$1 ~ suites && $2 == "main" { print $3; exit }'
 }
 
 machine_apt_conf()
@@ -127,7 +135,7 @@ machine_packages()
 	real=$(machine_needs "$1" 'linux-\(image\|source\)-[0-9].*' | head -n 1)
 	real=${real:-$1}
 	echo "$real"
-	machine_needs "$real" 'linux-\(binary\|modules\)-[0-9].*'
+	machine_needs "$real" 'linux-\(base\|binary\|modules\)-[0-9].*'
 }
 
 machine_unpack()
@@ -170,15 +178,68 @@ machine_kernel()
 {
 	machine_have "$1"
 	machine_image=$(machine_first "$machine_dir"/{boot/vmlinuz-*,usr/lib/modules/*/vmlinuz})
+	machine_config=$(machine_first "$machine_dir"/{boot/config-*,usr/lib/modules/*/config})
 	machine_library=$(machine_first "$machine_dir"/{lib,usr/lib}/modules)
 	[ -n "$machine_image" ] || machine_skip "package $1 holds no kernel"
 }
 
 machine_built()
 {
-	machine_image=$(machine_first "$1"/vmlinuz-*)
-	machine_library=''
+	machine_file "$(machine_first "$1"/vmlinuz-*)"
 	[ -n "$machine_image" ] || machine_skip "there is no kernel in $1"
+}
+
+machine_file()
+{
+	machine_image=$1
+	# shellcheck disable=SC2034
+	machine_config=$(machine_first "${1%/*}/config-${1##*/vmlinuz-}")
+	machine_library=''
+}
+
+# The options that the name of a kernel takes out.
+machine_taken_out()
+{
+	case $1 in
+	built-*) tr '-' '\n' <<<"${1#built-}" ;;
+	esac
+}
+
+machine_check_name()
+{
+	case $1 in
+	built*) [[ $1 =~ ^built(-[A-Z0-9_]+)*$ ]] ;;
+	*/*) [ -f "$1" ] ;;
+	*) [[ $1 =~ ^($machine_suites)(-backports)?$ ]] ;;
+	esac
+}
+
+# In the background, so that an interrupt need not wait for it.
+machine_build()
+{
+	local option arguments=() status
+	for option in $(machine_taken_out "$1"); do
+		arguments+=(--without "$option")
+	done
+	"$machine_here/../../kernel/build-kernel" "${arguments[@]}" >"$machine_work/built" &
+	machine_pid=$!
+	wait "$machine_pid"
+	status=$?
+	machine_pid=
+	[ "$status" -eq 0 ] || exit "$status"
+	machine_built "$(cat "$machine_work/built")"
+}
+
+machine_named()
+{
+	case $1 in
+	built*) machine_build "$1" ;;
+	*/*) machine_file "$1" ;;
+	*)
+		machine_suite "$1"
+		machine_kernel linux-image-cloud-amd64
+		;;
+	esac
 }
 
 machine_module()
@@ -208,8 +269,8 @@ machine_modules()
 
 # --- what is in the machine -------------------------------------------------------------------------------------------
 
-# What runs first in it. The last line tells how the command ended: QEMU's own status cannot. It ends by a reboot, which QEMU
-# takes for its end: to be switched off a small kernel would need more of ACPI.
+# What runs first in it. The last line tells how the command ended: QEMU's own status cannot. It ends by a reboot, which
+# QEMU takes for its end: to be switched off a small kernel would need more of ACPI.
 machine_init()
 {
 	cat <<'END'
@@ -254,15 +315,21 @@ machine_libraries()
 
 # --- running it -------------------------------------------------------------------------------------------------------
 
-# machine_boot ACCELERATOR SECONDS MEMORY_MIB COMMAND; what it prints is in machine_work/console.
+# machine_boot ACCELERATOR SECONDS MEMORY_MIB COMMAND; what it prints is in machine_work/console. An emulated processor
+# is a plain one, which is quicker, and has no cmpxchg16b: when an instruction that faults follows it, QEMU 7.2 finds
+# flags that nobody has set, the direction of string instructions among them, and Debian's 6.12, whose kmalloc uses it,
+# copies things to where they do not belong. A kernel that notices ends at once.
 machine_boot()
 {
-	local status
+	local status cpu=max
+	[ "$1" != tcg ] || cpu=qemu64,+rdrand,-cx16
 	echo "$4" >"$machine_tree/command"
 	(cd "$machine_tree" && find . | cpio -o -H newc --quiet) | gzip -1 >"$machine_work/initramfs" || return
-	timeout -k 5 "$2" qemu-system-x86_64 -accel "$1" -cpu max -m "$3" -smp "$machine_cpus" -nodefaults -no-user-config \
-		-no-reboot -display none -serial stdio -kernel "$machine_image" -initrd "$machine_work/initramfs" \
-		-append "console=ttyS0 panic=-1 reboot=t quiet $machine_append" </dev/null >"$machine_work/raw" 2>&1 &
+	timeout -k 5 "$2" qemu-system-x86_64 -accel "$1" -cpu "$cpu" -m "$3" -smp "$machine_cpus" -nodefaults \
+		-no-user-config -no-reboot -display none -serial stdio \
+		-kernel "$machine_image" -initrd "$machine_work/initramfs" \
+		-append "console=ttyS0 panic=-1 oops=panic reboot=t quiet $machine_append" \
+		</dev/null >"$machine_work/raw" 2>&1 &
 	machine_pid=$!
 	wait "$machine_pid"
 	status=$?
@@ -274,14 +341,16 @@ machine_boot()
 # KVM where it really starts this kernel: there are machines that have /dev/kvm, and on which nothing comes of it.
 machine_accelerator()
 {
-	local known=$machine_cache/accelerator
+	local known=$machine_cache/accelerator found=tcg
+	machine_accel=tcg
+	[ -w /dev/kvm ] || return 0
+	exec {machine_lock}>"$machine_cache/lock" && flock "$machine_lock" || exit
 	if [ ! -e "$known" ]; then
-		echo tcg >"$known"
-		if [ -w /dev/kvm ]; then
-			machine_boot kvm 10 512 true 2>/dev/null
-			! grep -q '^machine-status 0' "$machine_work/console" || echo kvm >"$known"
-		fi
+		machine_boot kvm 10 512 true 2>/dev/null
+		! grep -q '^machine-status 0' "$machine_work/console" || found=kvm
+		echo "$found" >"$known"
 	fi
+	exec {machine_lock}>&-
 	machine_accel=$(cat "$known")
 }
 
