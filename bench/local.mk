@@ -86,8 +86,9 @@ bench-profile: $(BENCH_NEEDS)
 bench-footprint: bench/footprint$(EXEEXT) bench/idle$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/footprint.py $(BENCH_RUN)
 
+# KERNELS=none leaves out those in QEMU.
 bench-kernel: bench/zap$(EXEEXT)
-	$(top_srcdir)/bench/zap.sh
+	$(top_srcdir)/bench/zap.sh $(KERNELS)
 
 bench-release: bench/footprint$(EXEEXT) $(RELEASE_MEASURES) libpmdalloc.la
 	python3 $(top_srcdir)/bench/release.py $(BENCH_RUN)

@@ -201,6 +201,10 @@ int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : ROUNDS;
 
+	if (argc > 2 || rounds < 1) {
+		fprintf(stderr, "usage: zap [ROUNDS]\n");
+		return 2;
+	}
 	for (size_t w = 0; w < WHATS; w++) {
 		series[w].ns = malloc(MANY * sizeof series[w].ns[0]);
 		if (!series[w].ns)
