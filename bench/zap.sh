@@ -36,7 +36,7 @@ trace()
 	sleep 1
 	bpftrace -e "tracepoint:syscalls:sys_enter_$1 /strncmp(comm, \"stress-ng\", 9) == 0/ { @start[tid] = nsecs; }
 		tracepoint:syscalls:sys_exit_$1 /@start[tid]/ { @$1 = hist(nsecs - @start[tid]); delete(@start[tid]); }
-		interval:s:$seconds { exit(); } END { clear(@start); }"
+		interval:s:$seconds { exit(); } END { clear(@start); }" 2> >(grep -v RLIMIT_MEMLOCK >&2)
 	wait
 }
 
