@@ -94,6 +94,17 @@ static inline bool proc_frees_page_tables(void)
 	return full > empty + 64;
 }
 
+/*
+ * False on a kernel without CONFIG_ADVISE_SYSCALLS: only whole regions go back there, by mapping them anew, and none in
+ * forked children.
+ */
+static inline bool proc_has_madvise(void)
+{
+	return madvise(NULL, 0, MADV_NORMAL) == 0 || errno != ENOSYS;
+}
+
+#define NO_MADVISE "this kernel has no madvise: what is free in regions in use stays"
+
 /* Memory for a test's own tables, which are no business of the allocator, touched so that it is part of the start. */
 static inline void *proc_table(size_t bytes)
 {

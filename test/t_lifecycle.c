@@ -544,6 +544,8 @@ int main(int argc, char **argv)
 {
 	if (SANITIZED)
 		SKIP("sanitizers have threads of their own");
+	if (!proc_has_madvise())
+		SKIP(NO_MADVISE ", so that the thread always has something to wait for");
 	if (argc > 1 && strcmp(argv[1], word_count) == 0)
 		return threads() != 1;
 	if (argc > 1 && strcmp(argv[1], word_exit) == 0) {

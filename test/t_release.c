@@ -194,6 +194,8 @@ int main(int argc, char **argv)
 	struct state state;
 	if (SANITIZED)
 		SKIP("a sanitizer's own memory hides what is measured");
+	if (!proc_has_madvise())
+		SKIP(NO_MADVISE);
 	for (size_t i = 0; i < LENGTH(variants); i++)
 		confs[i] = variants[i].conf;
 	const char *conf = variants_run(argc, argv, confs, LENGTH(confs));

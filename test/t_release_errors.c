@@ -493,6 +493,8 @@ static void try_call(unsigned call)
 
 int main(void)
 {
+	if (!proc_has_madvise())
+		SKIP(NO_MADVISE);
 	if (injecting)
 		return run_case();
 	for (unsigned i = 0; i < LENGTH(table); i++)
