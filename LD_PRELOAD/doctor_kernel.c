@@ -146,7 +146,8 @@ static void probe_page_tables(void)
 	if (!say_outcome(f, ended, a.error)) {
 		say_how(f, "madvise(MADV_DONTNEED) on a scratch area");
 		doctor_advise(true, "madvise does not give memory back here: CONFIG_ADVISE_SYSCALLS, a sandbox, or a "
-				    "limit of the address space.");
+				    "limit of the address space. Whole regions are mapped anew, if they can be; "
+				    "what is free in others stays.");
 		return;
 	}
 	if (a.before < 0 || !a.dropped) {
