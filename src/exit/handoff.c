@@ -54,7 +54,7 @@ static bool is_large(size_t held)
 /* The first process of a pid namespace takes all others with it when it ends. */
 static bool is_worth_it(size_t held)
 {
-	return held <= (size_t)OPTION(handoff_max) && is_large(held) &&
+	return is_large(held) && held <= (size_t)OPTION(handoff_max) &&
 	       atomic_load_explicit(&owner, memory_order_relaxed) != 1;
 }
 

@@ -11,5 +11,5 @@ TESTS += $(SERVICE_TESTS)
 
 check-services: all
 	PMD_SERVICES=full $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(SERVICE_TESTS)'
-.PHONY: check-services
 endif
+.PHONY: check-services
