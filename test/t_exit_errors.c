@@ -366,6 +366,46 @@ static void room_despite(const char *dir, bool dropped, const char *what)
 	munmap((void *)drops, sizeof *drops);
 }
 
+/* ---- What takes long --------------------------------------------------------------------------------------------- */
+
+static bool count_reading(const long args[6])
+{
+	*drops += strcmp((const char *)args[1], "/proc/locks") == 0;
+	return false;
+}
+
+static void map_file(void)
+{
+	char name[] = "/tmp/t_exit_errors.XXXXXX";
+	int fd = mkstemp(name);
+	CHECK(fd >= 0 && unlink(name) == 0 && ftruncate(fd, BLOCK) == 0);
+	CHECK(mmap(NULL, BLOCK, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+	close(fd);
+}
+
+/* The kernel makes a reader of /proc/locks wait for 15 ms: that is for those who have mapped what could be locked. */
+static void reading_locks(bool mapped, const char *what)
+{
+	drops = mmap(NULL, sizeof *drops, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(drops != MAP_FAILED);
+	for (int i = 0;; i++) {
+		CHECK_SAY(i < TRIES, "%s: no helper", what);
+		pid_t pid = begin();
+		if (pid == 0) {
+			if (mapped)
+				map_file();
+			fill(HEAP);
+			inject_add((struct inject_rule){.nr = SYS_openat, .match = count_reading});
+			exit(STATUS);
+		}
+		expect_end(pid, what);
+		if (helpers(what))
+			break;
+	}
+	CHECK_SAY(!*drops == !mapped, "%s: /proc/locks was read %zu times", what, *drops);
+	munmap((void *)drops, sizeof *drops);
+}
+
 static void rooms(void)
 {
 	static const char *const folders[] = {"/proc",
@@ -459,6 +499,8 @@ int main(int argc, char **argv)
 	if (geteuid() == 0) /* the limit is none already */
 		cores();
 	rooms();
+	reading_locks(false, "nothing mapped");
+	reading_locks(true, "a file mapped privately");
 	CHECK(pmd_option_set("handoff", "off") == 0);
 	return 0;
 }

@@ -249,11 +249,76 @@ bool conditions_no_device_mapped(void)
 	return each_line("/proc/thread-self/maps", is_no_device) > 0;
 }
 
-/* The helper's mappings are the process's; its first thread, which may have ended, has none. There may be no lock at all. */
-static bool only_harmless_mappings(void)
+static bool read_locks(void)
 {
 	locked.count = 0; /* a forked child may have its parent's */
-	return each_line("/proc/locks", note_lock) >= 0 && each_line("/proc/thread-self/maps", is_harmless) > 0;
+	return each_line("/proc/locks", note_lock) >= 0;
+}
+
+/*
+ * Who reads /proc/locks waits for an RCU grace period, some 15 ms, and everybody who wants a lock meanwhile waits too. So it
+ * is read only where something is mapped that could be locked: not what a loader has mapped, the program and its libraries,
+ * of which a part is executable, as nobody else ever had that descriptor; nor the C library's own files. The mappings of a
+ * file that a loader has made lie side by side.
+ */
+static struct {
+	char file[FILE_NAME]; /* of the last mapping; empty: none */
+	bool executable;      /* one of those side by side */
+	bool found;           /* what could be locked */
+} lockable;
+
+static void end_file(void)
+{
+	lockable.found |= lockable.file[0] && !lockable.executable;
+	lockable.file[0] = 0;
+	lockable.executable = false;
+}
+
+static void begin_file(const char *device)
+{
+	size_t length = (size_t)(field_of(device, 1) - device);
+
+	while (device[length] != ' ' && device[length] != '\n' && device[length])
+		length++;
+	if (length >= FILE_NAME) {
+		lockable.found = true;
+		return;
+	}
+	__builtin_memcpy(lockable.file, device, length);
+	lockable.file[length] = 0;
+}
+
+static bool note_mapping(const char *line)
+{
+	const char *permissions = field_of(line, 1), *device = field_of(line, 3), *path = field_of(line, 5);
+
+	if (!is_harmless(line))
+		return false;
+	if (!lockable.file[0] || !same_file(device, lockable.file))
+		end_file();
+	if (*field_of(line, 4) == '0' || text_starts_with(path, "/usr/lib") ||
+	    text_starts_with(path, "/dev/zero (deleted)"))
+		return true;
+	if (!lockable.file[0])
+		begin_file(device);
+	lockable.executable |= permissions[2] == 'x';
+	return true;
+}
+
+/* The helper's mappings are the process's; its first thread, which may have ended, has none. */
+static bool only_harmless_mappings(void)
+{
+	static const char maps[] = "/proc/thread-self/maps";
+
+	locked.count = 0;
+	lockable.file[0] = 0;
+	lockable.executable = lockable.found = false;
+	if (each_line(maps, note_mapping) <= 0)
+		return false;
+	end_file();
+	if (!lockable.found)
+		return true;
+	return read_locks() && each_line(maps, is_harmless) > 0;
 }
 
 /* The kernel tells what is mapped from where it has come to, whatever went before that meanwhile. */
@@ -271,6 +336,7 @@ static bool drop_if_harmful(const char *line)
 
 void conditions_drop_harmful(void)
 {
+	read_locks();
 	each_line("/proc/thread-self/maps", drop_if_harmful);
 }
 
