@@ -31,17 +31,17 @@ static void *next(const char *name)
 	{                                             \
 		int(*real) parameters;                \
 		void *found = next(#name);            \
-		bool was_there, resident;             \
+		bool was_there;                       \
 		int result;                           \
                                                       \
 		if (!found)                           \
 			return -1;                    \
 		memcpy(&real, &found, sizeof real);   \
-		resident = armed_pause();             \
+		armed_pause();                        \
 		was_there = scavenger_pause();        \
 		result = real arguments;              \
 		scavenger_resume(was_there);          \
-		armed_resume(resident);               \
+		armed_resume();                       \
 		return result;                        \
 	}
 

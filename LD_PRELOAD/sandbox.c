@@ -65,7 +65,7 @@ static bool concerns_threads(long number, const long *a)
 static long forward(long number, const long *a)
 {
 	static _Atomic uint32_t nobody;
-	bool alone = concerns_threads(number, a), ended = false, resident = false;
+	bool alone = concerns_threads(number, a), ended = false;
 	long result;
 
 	if (enters_sandbox(number, a)) {
@@ -75,7 +75,7 @@ static long forward(long number, const long *a)
 	if (number == SYS_exit_group)
 		handoff_begin_last();
 	if (alone) {
-		resident = armed_pause();
+		armed_pause();
 		ended = scavenger_pause();
 	}
 	result = os_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
@@ -86,7 +86,7 @@ static long forward(long number, const long *a)
 	}
 	if (alone) {
 		scavenger_resume(ended);
-		armed_resume(resident);
+		armed_resume();
 	}
 	if (result < 0 && result > -4096) {
 		errno = (int)-result;

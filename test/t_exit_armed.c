@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 enum { HEAP = 4 * 1024 * 1024, WAIT_MS = 20000, ASLEEP_MS = 2000 };
@@ -585,6 +586,71 @@ static void drops_rights(void)
 	helpers("rights");
 }
 
+/* Any thread of PROCESS but its first. */
+static pid_t other_thread(pid_t process)
+{
+	char path[64];
+	pid_t found = 0;
+	snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+	DIR *dir = opendir(path);
+	CHECK(dir);
+	for (struct dirent *e; !found && (e = readdir(dir));)
+		if (e->d_name[0] != '.' && atoi(e->d_name) != process)
+			found = atoi(e->d_name);
+	closedir(dir);
+	return found;
+}
+
+static int next_stop(pid_t thread, int how)
+{
+	int status;
+	CHECK(ptrace(how, thread, NULL, NULL) == 0);
+	CHECK(waitpid(thread, &status, __WALL) == thread && WIFSTOPPED(status));
+	return status >> 8;
+}
+
+enum { STOP_EXIT = SIGTRAP | PTRACE_EVENT_EXIT << 8 };
+
+/* It has told the other thread to end the process, and is kept from ending itself, whoever of them is first. */
+static void hold_back(pid_t thread)
+{
+	struct __ptrace_syscall_info info = {.op = 0};
+	uint64_t number = 0;
+	int status;
+	while (info.op != PTRACE_SYSCALL_INFO_EXIT || number != SYS_close) {
+		if (next_stop(thread, PTRACE_SYSCALL) == STOP_EXIT)
+			return;
+		if (ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, &info) < 0)
+			break; /* it has just been killed, and will stop again */
+		if (info.op == PTRACE_SYSCALL_INFO_ENTRY)
+			number = info.entry.nr;
+	}
+	CHECK(waitpid(thread, &status, __WALL) == thread && status >> 8 == STOP_EXIT);
+}
+
+/* The resident's second thread is the last of it to go, long after the first: the next one waits for that. */
+static void drops_rights_slowly(void)
+{
+	if (geteuid() != 0)
+		return;
+	pid_t pid = serve(drop_rights), before = await_resident("slow rights"), slow;
+	while (!(slow = other_thread(before)))
+		proc_sleep_ms(1);
+	bool traced = !ptrace(PTRACE_SEIZE, slow, NULL, PTRACE_O_TRACEEXIT | PTRACE_O_TRACESYSGOOD);
+	if (traced)
+		next_stop(slow, PTRACE_INTERRUPT);
+	say_go();
+	if (traced) {
+		hold_back(slow);
+		proc_sleep_ms(300);
+		CHECK(ptrace(PTRACE_DETACH, slow, NULL, NULL) == 0);
+	}
+	wait_ready();
+	await_resident("other rights, late");
+	kill_it(pid, "slow rights");
+	helpers("slow rights");
+}
+
 static void enter_sandbox(void)
 {
 	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
@@ -603,6 +669,10 @@ static void sandboxes(void)
 }
 #else
 static void drops_rights(void)
+{
+}
+
+static void drops_rights_slowly(void)
 {
 }
 
@@ -670,6 +740,7 @@ int main(int argc, char **argv)
 	adopts();
 	keeps_away();
 	drops_rights();
+	drops_rights_slowly();
 	sandboxes();
 	vforks();
 	char name[64];

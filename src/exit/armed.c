@@ -222,6 +222,12 @@ static bool somebody_is_there(void)
 	       atomic_load_explicit(&resident, memory_order_acquire);
 }
 
+/* The listener may go last, a while after the resident. */
+static bool somebody_is_left(void)
+{
+	return somebody_is_there() || atomic_load_explicit(&listener, memory_order_acquire);
+}
+
 bool armed_is_there(void)
 {
 	return somebody_is_there() && is_owner();
@@ -271,13 +277,20 @@ static void start_starter(void)
 	wait_for_answer(START_MS);
 }
 
-/* One that is yet to begin finds LEAVE set. */
+static _Atomic uint32_t *who_is_left(void)
+{
+	if (atomic_load_explicit(&resident, memory_order_acquire))
+		return &resident;
+	return atomic_load_explicit(&starter, memory_order_acquire) ? &starter : &listener;
+}
+
+/* One that is yet to begin finds LEAVE set. Where any of them is left none can be started. */
 static void send_away(int ms)
 {
 	atomic_store_explicit(&leave, true, memory_order_release);
-	for (int i = 0; i < ms && somebody_is_there(); i++) {
+	for (int i = 0; i < ms && somebody_is_left(); i++) {
 		os_anchor_wake();
-		os_wait_cleared(atomic_load_explicit(&resident, memory_order_acquire) ? &resident : &starter, 1);
+		os_wait_cleared(who_is_left(), 1);
 	}
 	forget_starter();
 }
@@ -319,7 +332,7 @@ static void look(void)
 		atomic_store_explicit(&next_look, held + held / 4, memory_order_relaxed);
 		wanted = may_be_there(held);
 	}
-	if (!wanted && somebody_is_there())
+	if (!wanted && somebody_is_left())
 		send_away(PATIENCE_MS);
 	if (wanted && !is_there() && can_be_started())
 		start_starter();
@@ -404,28 +417,25 @@ enum armed armed_at_end(bool sandbox, bool worth)
 	return ARMED_REFUSES;
 }
 
-bool armed_pause(void)
+void armed_pause(void)
 {
-	bool was_there = false;
-
 	if (!is_owner())
-		return false;
+		return;
 	atomic_fetch_add(&paused, 1);
 	if (!program.requested || !take_busy(CALM_MS))
-		return false;
-	was_there = somebody_is_there();
-	if (was_there)
+		return;
+	if (somebody_is_left())
 		send_away(CALM_MS);
 	drop_busy();
-	return was_there;
 }
 
-void armed_resume(bool was_there)
+/* Whether or not there was one: the one of before may have been late, or what forbade it is gone. */
+void armed_resume(void)
 {
 	if (!is_owner())
 		return;
 	atomic_fetch_sub(&paused, 1);
-	if (!was_there || !take_busy(CALM_MS))
+	if (!program.requested || !take_busy(CALM_MS))
 		return;
 	look_again();
 	drop_busy();

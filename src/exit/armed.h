@@ -28,12 +28,12 @@ enum armed { ARMED_ABSENT, ARMED_SERVES, ARMED_REFUSES };
 enum armed armed_at_end(bool sandbox, bool worth);
 
 /*
- * Ends the resident helper, and none begins until armed_resume is given the answer: around what changes what the process is
+ * Ends the resident helper, and none begins before armed_resume: around what changes what the process is
  * and may, as the helper would stay what it was and could be made to do, through the memory that is shared, what the process
  * may not do any more. In a vfork child, which is not what changes, neither does anything.
  */
-bool armed_pause(void);
-void armed_resume(bool was_there);
+void armed_pause(void);
+void armed_resume(void);
 
 /* The process enters a sandbox: from now on there is none. */
 void armed_forbid(void);
