@@ -110,7 +110,7 @@ static char *find_line_end(char *s)
 	return *s ? s : NULL;
 }
 
-enum { LINES_BYTES = 16 << 10, LINE_LONGEST = 4096 + 128, LINES_MAX = 100000 };
+enum { LINES_BYTES = 16 << 10, LINE_LONGEST = 4096 + 128, LINES_MAX = 100000, READS_MAX = 5 };
 
 static char lines[LINES_BYTES] __attribute__((aligned(PAGE_BYTES)));
 
@@ -306,7 +306,7 @@ static bool note_mapping(const char *line)
 }
 
 /* The helper's mappings are the process's; its first thread, which may have ended, has none. */
-static bool only_harmless_mappings(void)
+static bool read_mappings(void)
 {
 	static const char maps[] = "/proc/thread-self/maps";
 
@@ -319,6 +319,20 @@ static bool only_harmless_mappings(void)
 	if (!lockable.found)
 		return true;
 	return read_locks() && each_line(maps, is_harmless) > 0;
+}
+
+/* The library's ring may come or go meanwhile: then what was read is looked at again. */
+static bool only_harmless_mappings(void)
+{
+	for (int i = 0; i < READS_MAX; i++) {
+		uint32_t before = uring_changes();
+
+		if (read_mappings())
+			return true;
+		if (uring_changes() == before)
+			return false;
+	}
+	return false;
 }
 
 /* The kernel tells what is mapped from where it has come to, whatever went before that meanwhile. */

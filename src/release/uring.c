@@ -22,6 +22,7 @@
 enum {
 	ENTRIES = 64,
 	FINISH_US = 10000000, /* for an answer that the ring does not deliver */
+	CHANGE_MS = 100,      /* for a thread to come to its turn */
 };
 
 static struct io_uring ring;
@@ -30,6 +31,7 @@ static bool broken;          /* it failed once: nothing more is submitted, and i
 static bool abandoned;       /* its thread ended before all was answered */
 static uint64_t outstanding; /* bit per entry of what the kernel has */
 static _Atomic uintptr_t mapped[3]; /* where the ring is, or 0: read by others */
+static _Atomic uint32_t changes;    /* of that: odd while one is under way */
 static struct {
 	struct iovec range;
 	uint64_t start;
@@ -72,22 +74,41 @@ bool uring_is_at(uintptr_t address)
 	return false;
 }
 
-int uring_open(void)
+/* A change is over in a moment, unless its thread was killed. */
+uint32_t uring_changes(void)
+{
+	static _Atomic uint32_t nobody;
+
+	for (int i = 0; i < CHANGE_MS && atomic_load(&changes) % 2; i++)
+		os_wait(&nobody, 0, 1);
+	return atomic_load(&changes);
+}
+
+static int set_up(void)
 {
 	long refused;
-	int error;
+	int error = os_inject(SYS_io_uring_setup, &refused) ? (int)-refused : -io_uring_queue_init(ENTRIES, &ring, 0);
 
-	if (is_open)
-		return 0;
-	if (abandoned)
-		settle_abandoned();
-	error = os_inject(SYS_io_uring_setup, &refused) ? (int)-refused : -io_uring_queue_init(ENTRIES, &ring, 0);
 	if (error)
 		return error;
 	io_uring_ring_dontfork(&ring);
 	note_mappings((uintptr_t)ring.sq.ring_ptr, (uintptr_t)ring.cq.ring_ptr, (uintptr_t)ring.sq.sqes);
 	is_open = true;
 	return 0;
+}
+
+int uring_open(void)
+{
+	int error;
+
+	if (is_open)
+		return 0;
+	if (abandoned)
+		settle_abandoned();
+	atomic_fetch_add(&changes, 1);
+	error = set_up();
+	atomic_fetch_add(&changes, 1);
+	return error;
 }
 
 static unsigned prepare(const struct iovec *range, release_answer *answer, void *arg)
@@ -149,8 +170,10 @@ static void answer_all(void)
 
 static void close_ring(void)
 {
+	atomic_fetch_add(&changes, 1);
 	note_mappings(0, 0, 0); /* before something else can be mapped there */
 	io_uring_queue_exit(&ring);
+	atomic_fetch_add(&changes, 1);
 	is_open = broken = false;
 }
 
@@ -193,6 +216,7 @@ bool uring_close(void)
 void uring_after_fork(void)
 {
 	note_mappings(0, 0, 0);
+	atomic_store(&changes, 0);
 	is_open = broken = abandoned = false;
 	outstanding = 0;
 }
@@ -229,6 +253,11 @@ bool uring_is_at(uintptr_t address)
 {
 	(void)address;
 	return false;
+}
+
+uint32_t uring_changes(void)
+{
+	return 0;
 }
 
 void uring_after_fork(void)

@@ -29,6 +29,9 @@ bool uring_close(void);
 /* Whether the ring, or a part of it, is mapped at ADDRESS. From any thread. */
 bool uring_is_at(uintptr_t address);
 
+/* Grows whenever that may have changed; waits, but not long, while it does. From any thread. */
+uint32_t uring_changes(void);
+
 /* In a forked child: the ring is the parent's. */
 void uring_after_fork(void);
 
