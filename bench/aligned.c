@@ -3,9 +3,7 @@
  * Aligned blocks: pairs of aligned_alloc and free (an operation is a pair), and a set of buffers of several alignments
  * and sizes, one of which is replaced at a time.
  */
-#include "bench.h"
-
-#include <stdlib.h>
+#include "replace.h"
 
 static uint64_t run_hot(const struct bench *b, uint64_t ops)
 {
@@ -17,33 +15,18 @@ static uint64_t run_hot(const struct bench *b, uint64_t ops)
 	return now_ns() - start;
 }
 
-static void *new_buffer(const struct bench *b, uint64_t *random)
+static inline void *new_buffer(const void *source, uint64_t *random)
 {
+	const struct bench *b = source;
 	size_t alignment = (size_t)32 << random_below(random, 8); /* up to a page */
 	void *p;
 
-	return posix_memalign(&p, alignment, random_size(random, b)) ? NULL : touch(p);
+	return touch(posix_memalign(&p, alignment, random_size(random, b)) ? NULL : p);
 }
 
 static uint64_t run_mixed(const struct bench *b, uint64_t ops)
 {
-	void **blocks = table_new(b->count * sizeof(*blocks));
-	uint64_t random = RANDOM_SEED, ns;
-
-	for (size_t i = 0; i < b->count; i++)
-		blocks[i] = touch(new_buffer(b, &random));
-	ns = now_ns();
-	for (uint64_t i = 0; i < ops; i++) {
-		void **place = &blocks[random_below(&random, b->count)];
-
-		free(*place);
-		*place = touch(new_buffer(b, &random));
-	}
-	ns = now_ns() - ns;
-	for (size_t i = 0; i < b->count; i++)
-		free(blocks[i]);
-	table_drop(blocks, b->count * sizeof(*blocks));
-	return ns;
+	return replace_blocks(b->count, ops, new_buffer, b);
 }
 
 #define ALIGNED(text, a, size)                                                                            \

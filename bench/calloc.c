@@ -3,9 +3,7 @@
  * Cleared memory: pairs of calloc and free of one size (an operation is a pair), and tables that live a while, as a
  * program has them: of COUNT blocks one is freed and another cleared in its place.
  */
-#include "bench.h"
-
-#include <stdlib.h>
+#include "replace.h"
 
 static uint64_t run_hot(const struct bench *b, uint64_t ops)
 {
@@ -17,8 +15,9 @@ static uint64_t run_hot(const struct bench *b, uint64_t ops)
 	return now_ns() - start;
 }
 
-static void *new_table(const struct bench *b, uint64_t *random)
+static inline void *new_table(const void *source, uint64_t *random)
 {
+	const struct bench *b = source;
 	size_t entries = random_size(random, b) / 8;
 
 	return touch_pages(calloc(entries, 8), entries * 8);
@@ -26,23 +25,7 @@ static void *new_table(const struct bench *b, uint64_t *random)
 
 static uint64_t run_tables(const struct bench *b, uint64_t ops)
 {
-	void **blocks = table_new(b->count * sizeof(*blocks));
-	uint64_t random = RANDOM_SEED, ns;
-
-	for (size_t i = 0; i < b->count; i++)
-		blocks[i] = new_table(b, &random);
-	ns = now_ns();
-	for (uint64_t i = 0; i < ops; i++) {
-		void **place = &blocks[random_below(&random, b->count)];
-
-		free(*place);
-		*place = new_table(b, &random);
-	}
-	ns = now_ns() - ns;
-	for (size_t i = 0; i < b->count; i++)
-		free(blocks[i]);
-	table_drop(blocks, b->count * sizeof(*blocks));
-	return ns;
+	return replace_blocks(b->count, ops, new_table, b);
 }
 
 #define CALLOC(text, bytes)                                                                                    \

@@ -10,6 +10,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#include "bench.h"
+
 #include <pmdalloc/pmdalloc.h>
 
 #include <dlfcn.h>
@@ -18,7 +20,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <stdnoreturn.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -33,29 +34,7 @@ static size_t objects_bytes;
 static atomic_size_t object_count;
 static pthread_barrier_t filled;
 
-static noreturn void die(const char *what)
-{
-	dprintf(STDERR_FILENO, "footprint: %s\n", what);
-	_exit(2);
-}
-
-/* ---- Reading the process's own state, without malloc ---------------------------------------------------------------
- */
-
-static size_t status_kb(const char *field)
-{
-	char text[8192];
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	ssize_t n = read(fd, text, sizeof(text) - 1);
-	char *found;
-
-	close(fd);
-	if (n <= 0)
-		die("no /proc/self/status");
-	text[n] = '\0';
-	found = strstr(text, field);
-	return found ? strtoul(found + strlen(field), NULL, 10) : 0;
-}
+/* ---- Reading the process's own state, without malloc -------------------------------------------------------------- */
 
 static size_t mappings(void)
 {
@@ -96,14 +75,6 @@ static void report_allocator(void)
 
 /* ---- The work ------------------------------------------------------------------------------------------------------
  */
-
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static void map_objects(void)
 {

@@ -14,14 +14,15 @@ if BENCHMARKS
 noinst_PROGRAMS += bench/bench
 endif
 bench_bench_SOURCES = bench/shim/shim.h bench/shim/shim.cc bench/bench.h bench/tools.c bench/threads.c bench/sizes.h \
-	bench/sizes.c bench/bench.c bench/hot.c bench/calloc.c bench/aligned.c bench/batch.c bench/replace.c \
+	bench/sizes.c bench/bench.c bench/hot.c bench/calloc.c bench/aligned.c bench/batch.c \
+	bench/replace.h bench/replace.c \
 	bench/realloc.c bench/larson.c bench/pipe.c bench/chain.c bench/cache.c bench/graph.c bench/scale.c \
 	bench/storm.c bench/crowd.c bench/fork.c bench/phase.c bench/fragment.c bench/after.c
 bench_bench_CFLAGS = $(AM_CFLAGS) -fno-builtin
 bench_bench_LDADD = $(BENCHMARK_LIBS)
 bench_pairs_SOURCES = bench/pairs.c
 bench_pairs_CFLAGS = $(AM_CFLAGS) -fno-builtin
-bench_footprint_SOURCES = bench/footprint.c
+bench_footprint_SOURCES = bench/bench.h bench/tools.c bench/footprint.c
 bench_footprint_CFLAGS = $(AM_CFLAGS) -fno-builtin
 bench_idle_SOURCES = bench/idle.c
 

@@ -4,55 +4,34 @@
  * evenly distributed or as programs ask for them (sizes.h). An operation is one replacement. The first filling is not
  * timed.
  */
+#include "replace.h"
 #include "sizes.h"
 
-#include <stdlib.h>
+static inline void *new_even(const void *source, uint64_t *random)
+{
+	const struct bench *b = source;
+
+	return touch(malloc(random_size(random, b)));
+}
 
 static uint64_t run_even(const struct bench *b, uint64_t ops)
 {
-	void **blocks = table_new(b->count * sizeof(*blocks));
-	uint64_t random = RANDOM_SEED, ns;
-
-	for (size_t i = 0; i < b->count; i++)
-		blocks[i] = touch(malloc(random_size(&random, b)));
-	ns = now_ns();
-	for (uint64_t i = 0; i < ops; i++) {
-		void **victim = &blocks[random_below(&random, b->count)];
-
-		free(*victim);
-		*victim = touch(malloc(random_size(&random, b)));
-	}
-	ns = now_ns() - ns;
-	for (size_t i = 0; i < b->count; i++)
-		free(blocks[i]);
-	table_drop(blocks, b->count * sizeof(*blocks));
-	return ns;
+	return replace_blocks(b->count, ops, new_even, b);
 }
 
-static void *new_block(size_t size)
+static inline void *new_drawn(const void *source, uint64_t *random)
 {
+	const uint32_t *sizes = source;
+	size_t size = sizes[random_below(random, SIZES_DRAWN)];
+
 	return touch_pages(malloc(size), size);
 }
 
 static uint64_t run_drawn(const struct bench *b, uint64_t ops)
 {
-	void **blocks = table_new(b->count * sizeof(*blocks));
 	uint32_t *sizes = sizes_draw(b->sizes);
-	uint64_t random = RANDOM_SEED, ns;
+	uint64_t ns = replace_blocks(b->count, ops, new_drawn, sizes);
 
-	for (size_t i = 0; i < b->count; i++)
-		blocks[i] = new_block(sizes[i % SIZES_DRAWN]);
-	ns = now_ns();
-	for (uint64_t i = 0; i < ops; i++) {
-		void **victim = &blocks[random_below(&random, b->count)];
-
-		free(*victim);
-		*victim = new_block(sizes[random_below(&random, SIZES_DRAWN)]);
-	}
-	ns = now_ns() - ns;
-	for (size_t i = 0; i < b->count; i++)
-		free(blocks[i]);
-	table_drop(blocks, b->count * sizeof(*blocks));
 	table_drop(sizes, SIZES_DRAWN * sizeof(*sizes));
 	return ns;
 }

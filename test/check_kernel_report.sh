@@ -25,7 +25,7 @@ done
 dir=$(mktemp -d) || exit
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 130' INT TERM HUP
-mkdir "$dir"/{cache,tools,tmp,stubs}
+mkdir "$dir"/{cache,tools,tmp,stand-ins}
 echo tcg >"$dir/cache/accelerator"
 export PMD_KERNEL_CACHE=$dir/cache TMPDIR=$dir/tmp FAKE=$dir/fake
 for folder in /usr/local/bin /usr/bin /bin /usr/sbin /sbin; do
@@ -48,7 +48,7 @@ expect()
 {
 	local wanted=$1 status=0
 	shift
-	PATH=$dir/stubs:$dir/tools "$check" "$@" >"$dir/out" 2>&1 </dev/null || status=$?
+	PATH=$dir/stand-ins:$dir/tools "$check" "$@" >"$dir/out" 2>&1 </dev/null || status=$?
 	[ "$status" -eq "$wanted" ] || complain "'$*' ends with $status, not with $wanted"
 	[ -z "$(ls -A "$dir/tmp")" ] || complain "'$*' leaves $(ls -A "$dir/tmp")"
 }
@@ -61,10 +61,10 @@ says()
 	done
 }
 
-# stub NAME: a program of that name, from standard input.
-stub()
+# stand_in NAME: a program of that name, from standard input, which is found instead of the real one.
+stand_in()
 {
-	{ echo '#!/bin/bash' && cat; } >"$dir/stubs/$1" && chmod 755 "$dir/stubs/$1"
+	{ echo '#!/bin/bash' && cat; } >"$dir/stand-ins/$1" && chmod 755 "$dir/stand-ins/$1"
 }
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ rm -f "$dir/tools/qemu-system-x86_64"
 skipped 'there is no qemu-system-x86_64$'
 says '^bookworm: skipped' '^trixie: skipped' '^sid: skipped' '^built: skipped'
 skipped 'there is no qemu-system-x86_64$' --short
-stub qemu-system-x86_64 <<'END'
+stand_in qemu-system-x86_64 <<'END'
 echo "qemu $$" >>"$FAKE.calls"
 cat "$FAKE.$(grep -c qemu "$FAKE.calls")" 2>/dev/null || exec sleep 600
 END
@@ -120,7 +120,7 @@ END
 # mirror MIRROR UPDATE DOWNLOAD: what apt-get knows, and what its commands say; nothing: they work.
 mirror()
 {
-	stub apt-get <<END
+	stand_in apt-get <<END
 case " \$* " in
 *' indextargets '*) $1 ;;
 *' update '*) [ -z "$2" ] || { echo "$2" >&2; exit 100; } ;;
@@ -130,7 +130,7 @@ esac
 END
 }
 
-stub apt-cache </dev/null
+stand_in apt-cache </dev/null
 for tool in gcc make ld flex bison bc; do
 	[ -e "$dir/tools/$tool" ] || ln -s /bin/true "$dir/tools/$tool"
 done
@@ -148,7 +148,7 @@ rm -f "$dir/tools/flex"
 skipped 'there is no flex, to build a kernel with' built-PT_RECLAIM
 mkdir -p "$PMD_KERNEL_CACHE/bookworm/linux-image-cloud-amd64"
 skipped 'package linux-image-cloud-amd64 holds no kernel' bookworm
-rm -f "$dir/stubs/apt-get"
+rm -f "$dir/stand-ins/apt-get"
 if [ -e "$dir/tools/apt-get" ] && unshare -rn true 2>/dev/null; then
 	check_without_network=$check
 	check=$dir/without_network
@@ -221,7 +221,7 @@ fi
 # --- interrupted ------------------------------------------------------------------------------------------------------
 
 rm -f "$FAKE".*
-PATH=$dir/stubs:$dir/tools "$check" "$dir/vmlinuz-1.2.3" >"$dir/out" 2>&1 </dev/null &
+PATH=$dir/stand-ins:$dir/tools "$check" "$dir/vmlinuz-1.2.3" >"$dir/out" 2>&1 </dev/null &
 pid=$!
 for ((i = 0; i < 600; i++)); do
 	[ ! -s "$FAKE.calls" ] || break

@@ -81,7 +81,7 @@ check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stat
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/symbols-shared.expected \
-	test/api.h test/backends.h test/block.h test/check.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h test/ways.h \
+	test/api.h test/backends.h test/block.h test/check.h test/ends.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h test/ways.h \
 	test/stats_formats.py
 
 if OVERRIDE

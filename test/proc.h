@@ -12,17 +12,25 @@
 #include <sys/mman.h>
 #include <time.h>
 
+/* What the file says, as far as there is room for it; 0 when it cannot be opened. */
+static inline size_t proc_read(const char *path, char *text, size_t room)
+{
+	size_t length = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	for (ssize_t n; (n = read(fd, text + length, room - 1 - length)) > 0;)
+		length += (size_t)n;
+	close(fd);
+	text[length] = 0;
+	return length;
+}
+
 /* The figure, in kB, of the line of /proc/self/status that starts with KEY ("VmRSS:"). */
 static inline size_t proc_kb(const char *key)
 {
 	char text[8192];
-	size_t length = 0;
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	CHECK(fd >= 0);
-	for (ssize_t n; (n = read(fd, text + length, sizeof text - 1 - length)) > 0;)
-		length += (size_t)n;
-	close(fd);
-	text[length] = 0;
+	CHECK(proc_read("/proc/self/status", text, sizeof text));
 	const char *line = strstr(text, key);
 	CHECK(line);
 	size_t value = 0;
@@ -61,13 +69,7 @@ static inline size_t proc_vmas(void)
 static inline bool proc_maps_has(const char *name)
 {
 	static char text[256 << 10];
-	size_t length = 0;
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	CHECK(fd >= 0);
-	for (ssize_t n; (n = read(fd, text + length, sizeof text - 1 - length)) > 0;)
-		length += (size_t)n;
-	close(fd);
-	text[length] = 0;
+	CHECK(proc_read("/proc/self/maps", text, sizeof text));
 	return strstr(text, name);
 }
 

@@ -379,7 +379,7 @@ static size_t count_helpers(const char *what)
 
 enum { TRIES = 5 };
 
-static size_t skipped;
+static size_t cases, skipped, repeated;
 
 /* False: no helper came in time, which on a busy machine is as it should be: the process did not wait for it. */
 static bool judge(const struct circumstance *c, int status)
@@ -401,6 +401,7 @@ static bool judge(const struct circumstance *c, int status)
 /* True in a process under test that is to return from main. */
 static bool run(const struct circumstance *c)
 {
+	cases++;
 	for (int i = 0; i < TRIES; i++) {
 		pid_t pid = fork();
 		CHECK(pid >= 0);
@@ -412,6 +413,7 @@ static bool run(const struct circumstance *c)
 		}
 		if (judge(c, check_wait(pid)))
 			return false;
+		repeated++;
 	}
 	CHECK_SAY(false, "%s: %s, %s, %s: no helper", conf, c->name, way->name, crowded ? "100 threads" : "alone");
 	return false;
@@ -430,7 +432,9 @@ static bool run_all(void)
 				if ((i + 2 * j + (size_t)many) % scale == 0 && run(&circumstances[i]))
 					return true;
 			}
-	check_say("%s: %zu cases are not possible here\n", conf, skipped);
+	check_say("%s: %zu cases, of which %zu are not possible here; %zu times no helper came in time\n", conf, cases,
+		  skipped, repeated);
+	CHECK(repeated <= cases / 8);
 	return false;
 }
 

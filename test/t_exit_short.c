@@ -4,7 +4,7 @@
  * it did is seen at the last system call, which asks look_last() in this build. The exit status is right in any case, what
  * was written is whole, and who shares the memory, or may be shown it, never sees that it is gone.
  */
-#include "exits.h"
+#include "ends.h"
 #include "inject.h"
 #include "variants.h"
 
@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
 
@@ -106,31 +105,6 @@ static bool returns;
 static void end_by_return(void)
 {
 	returns = true;
-}
-
-static void end_by_exit(void)
-{
-	exit(STATUS);
-}
-
-static void end_by_exit_now(void)
-{
-	_exit(STATUS);
-}
-
-static void end_by_other_name(void)
-{
-	_Exit(STATUS);
-}
-
-static void end_quickly(void)
-{
-	quick_exit(STATUS);
-}
-
-static void end_by_number(void)
-{
-	syscall(SYS_exit_group, STATUS);
 }
 
 static const struct way {

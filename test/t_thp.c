@@ -25,25 +25,11 @@ static size_t count;
 
 /* ---- What the kernel says ---------------------------------------------------------------------------------------- */
 
-static size_t read_all(const char *path, char *text, size_t size)
-{
-	size_t length = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return 0;
-	for (ssize_t n; (n = read(fd, text + length, size - 1 - length)) > 0;)
-		length += (size_t)n;
-	close(fd);
-	text[length] = 0;
-	return length;
-}
-
 static void read_host(void)
 {
 	char text[128];
 
-	if (!read_all("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text))
+	if (!proc_read("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text))
 		SKIP("this kernel has no huge pages");
 	host = strstr(text, "[always]") ? ALWAYS : strstr(text, "[madvise]") ? MADVISE : NEVER;
 }
@@ -75,7 +61,7 @@ static struct heap look(void)
 	struct heap heap = {0};
 	bool ours = false;
 
-	CHECK(read_all("/proc/self/smaps", text, sizeof text) + 1 < sizeof text);
+	CHECK(proc_read("/proc/self/smaps", text, sizeof text) + 1 < sizeof text);
 	for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
 		size_t kb;
 
@@ -99,7 +85,7 @@ static size_t splits(void)
 	static char text[64 * KIB];
 	const char *line;
 
-	return read_all("/proc/vmstat", text, sizeof text) && (line = strstr(text, "thp_split_page "))
+	return proc_read("/proc/vmstat", text, sizeof text) && (line = strstr(text, "thp_split_page "))
 		       ? strtoul(line + 15, NULL, 10)
 		       : 0;
 }

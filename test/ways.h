@@ -3,11 +3,10 @@
 #ifndef PMDALLOC_TEST_WAYS_H
 #define PMDALLOC_TEST_WAYS_H
 
-#include "exits.h"
+#include "ends.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
 
 enum { THREADS = 100 };
 
@@ -34,36 +33,11 @@ static void gather(void)
 		CHECK(pthread_create(&crowd[i], &attributes, work, NULL) == 0);
 }
 
-static void end_by_exit(void)
-{
-	exit(STATUS);
-}
-
-static void end_by_exit_now(void)
-{
-	_exit(STATUS);
-}
-
-static void end_by_other_name(void)
-{
-	_Exit(STATUS);
-}
-
-static void end_quickly(void)
-{
-	quick_exit(STATUS);
-}
-
 /* The last thread to end ends the process. */
 static void end_with_threads(void)
 {
 	atomic_store(&stop, true);
 	pthread_exit(NULL);
-}
-
-static void end_by_number(void)
-{
-	syscall(SYS_exit_group, STATUS);
 }
 
 static void *end_all(void *unused)
