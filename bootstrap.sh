@@ -179,6 +179,16 @@ add_up()
 		awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s }'
 }
 
+# The last lines of each test of `make check` that failed: its log is gone with the machine.
+tell_why()
+{
+	{ grep -rlE --include='*.trs' --exclude-dir=configs '^:test-result: (FAIL|XPASS|ERROR)' "$build" || true; } |
+		while read -r trs; do
+			echo "FAIL: $(basename "$trs" .trs), the end of its log:"
+			tail -n 6 "${trs%.trs}.log"
+		done
+}
+
 command_check()
 {
 	local bad=0 tests=$build/check.out sum=$build/summary.out configs=$build/configs.out
@@ -193,6 +203,7 @@ command_check()
 	say "make check, the summary"
 	sed -n '/^Testsuite summary/,/^# ERROR/p' "$tests"
 	sed -n '/^FAIL/p;/^ERROR/p' "$tests" "$configs"
+	tell_why
 	grep -q '^[0-9]* passed' "$sum" || bad=1
 	grep -q '^[0-9]* passed' "$configs" || bad=1
 	[ "$bad" -eq 0 ] || echo "FAIL: something above failed"
