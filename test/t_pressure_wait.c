@@ -283,6 +283,46 @@ static void sampling(void)
 	pressure_close(&p);
 }
 
+static bool refuses;
+
+static bool refuse(void)
+{
+	return refuses;
+}
+
+/* Whoever shall end at once has no triggers: not at the time for them, and not any more. Stalls are looked at instead. */
+static void without_triggers(void)
+{
+	const char *machine = "/proc/pressure/memory";
+	put_machine(10000);
+	put(machine, "some avg10=0.00 avg60=0.00 avg300=0.00 total=5000\n");
+	for (int late = 0; late < 2; late++) {
+		memset(&p, 0, sizeof p);
+		p.refuses_triggers = refuse;
+		refuses = !late;
+		pressure_open(&p, true);
+		set_triggers();
+		CHECK_SAY((p.machine >= 0) == late && (p.group >= 0) == late, "triggers: %d %d", p.machine, p.group);
+		put(machine, "some avg10=0.00 avg60=0.00 avg300=0.00 total=5000\n");
+		p.machine_stall.at_ms -= 10000;
+		pressure_do_without_triggers(&p);
+		if (!late) /* nothing to do */
+			pressure_check(&p);
+		CHECK(p.machine == -1 && p.group == -1 && p.machine_stall.total_us == 5000);
+		put(machine, "some avg10=0.00 avg60=0.00 avg300=0.00 total=3505000\n");
+		p.machine_stall.at_ms -= 10000;
+		p.sample_at_ms = 1;
+		CHECK(pressure_wait(&p, -1, 0) == WAIT_PRESSURE);
+		pressure_close(&p);
+	}
+	memset(&p, 0, sizeof p);
+	pressure_open(&p, false);
+	pressure_do_without_triggers(&p);
+	CHECK(!pressure_has_source(&p));
+	pressure_close(&p);
+	memset(&p, 0, sizeof p);
+}
+
 /* --- what is polled --------------------------------------------------------------------------------------------- */
 
 /* A connection over the loopback device: FDS[1] has urgent data (POLLPRI) while fire() was called since drained(). */
@@ -520,6 +560,7 @@ static void run(void)
 	hybrid();
 	long_path();
 	sampling();
+	without_triggers();
 	triggers();
 	events();
 	waking(false);

@@ -18,6 +18,7 @@
 #include "cache/memcheck.h"
 #include "cache/remote.h"
 #include "conf/options.h"
+#include "heap/limit.h"
 #include "os/lock.h"
 #include "os/os.h"
 #include "os/pressure.h"
@@ -195,6 +196,16 @@ static bool swap_matters(void)
 	return OPTION(pressure) && pressure_swap_present(&pressure);
 }
 
+/*
+ * The end of a thread that has triggers takes 15 ms, and the process's end cannot be sooner: too much where a helper makes
+ * it short. Not where nothing decays, as there the thread would have nothing else to wake for.
+ */
+static bool will_end_soon(void)
+{
+	return OPTION(handoff) != HANDOFF_OFF && OPTION(decay_ms) >= 0 &&
+	       limit_held_bytes() >= (size_t)OPTION(handoff_min);
+}
+
 static void begin_watch(struct watch *w)
 {
 	bool alone;
@@ -204,6 +215,7 @@ static void begin_watch(struct watch *w)
 	os_thread_leave_directory();
 	release_prepare();
 	alone = os_forget_descriptors();
+	pressure.refuses_triggers = will_end_soon;
 	pressure_open(&pressure, alone && OPTION(pressure));
 	os_rights_open(&w->rights, alone);
 	w->swap = swap_matters();
@@ -278,6 +290,8 @@ static void look(struct watch *w, unsigned what)
 		give_back_beyond(dirty_limit(), true);
 	if (now >= w->tick_us)
 		tick(w);
+	if (will_end_soon())
+		pressure_do_without_triggers(&pressure);
 	check_identity(w, now);
 	if (w->swap && now >= w->lazy_us) {
 		make_lazy();

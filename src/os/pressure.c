@@ -8,7 +8,8 @@
  * pressure_close waits for `wakers`, within reason, as one of them may have been killed.
  *
  * Stalls: to give a trigger back, the kernel waits for an RCU grace period, some 15 ms, also when the process exits.
- * So a process that may be done soon has none: its stalls are read off the counters once a second at first.
+ * So a process that may be done soon has none: its stalls are read off the counters once a second at first; and so are
+ * those of one whose end nobody shall have to wait for, whenever that is.
  */
 #include "os/pressure.h"
 
@@ -307,6 +308,9 @@ static void open_triggers(struct pressure *p)
 	struct text t;
 
 	p->triggers_at_ms = 0;
+	p->without_triggers |= p->refuses_triggers && p->refuses_triggers();
+	if (p->without_triggers)
+		return;
 	if (p->group < 0 && p->own_group && put_group_path(p, p->dir_len, "memory.pressure", path, sizeof path))
 		p->group = open_trigger(path);
 	put_path(&t, path, sizeof path, "/proc/pressure/memory");
@@ -398,6 +402,16 @@ static bool stalled_without_trigger(struct pressure *p)
 		is_short |= stalled(&p->machine_stall, buf) && machine_is_short();
 	p->sample_at_ms = now_ms() + SAMPLE_MS;
 	return is_short;
+}
+
+void pressure_do_without_triggers(struct pressure *p)
+{
+	if (p->without_triggers || !p->listening)
+		return;
+	p->without_triggers = true;
+	os_close_file(&p->group);
+	os_close_file(&p->machine);
+	stalled_without_trigger(p); /* what it answers is of long ago */
 }
 
 /* Whether there is something to sample: it was there before, and no trigger tells of it. */
@@ -587,6 +601,7 @@ void pressure_open(struct pressure *p, bool listen)
 	p->group_stall = p->machine_stall = (struct pressure_stall){0};
 	p->events_from_ms = p->triggers_at_ms = 0;
 	p->listening = listen;
+	p->without_triggers = false;
 	if (!listen)
 		return;
 	p->wake = open_wake();

@@ -35,7 +35,10 @@ struct pressure {
 	int stalls;  /* the machine's, where there is no trigger */
 	int wake;    /* signalfd; -1: woken through the futex WOKEN */
 	bool listening;
-	bool own_group; /* this process's cgroup is not the machine's root */
+	bool own_group;        /* this process's cgroup is not the machine's root */
+	bool without_triggers; /* from now on; see pressure_do_without_triggers */
+
+	bool (*refuses_triggers)(void); /* asked before there are any; NULL: nobody does */
 
 	_Atomic uint32_t woken;  /* 1: pressure_wait shall return */
 	_Atomic uint32_t tid;    /* whom to send the signal; 0: nobody, the futex is enough */
@@ -71,6 +74,12 @@ enum pressure_reason { WAIT_TIMEOUT = 0, WAIT_WOKEN = 1, WAIT_PRESSURE = 2, WAIT
  * ppoll or signalfd is forbidden it is looked at only after the sleep.
  */
 unsigned pressure_wait(struct pressure *p, int extra_fd, int64_t ms);
+
+/*
+ * From now on there are no triggers, and what there are is given back, for which the kernel lets the calling thread wait
+ * for some 15 ms each. Stalls are looked at once a second.
+ */
+void pressure_do_without_triggers(struct pressure *p);
 
 /* Makes the pressure_wait under way, or the next one, return. From any thread, with any lock held. */
 void pressure_wake(struct pressure *p);
