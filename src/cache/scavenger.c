@@ -511,6 +511,14 @@ bool scavenger_pause(void)
 	return was_there;
 }
 
+void scavenger_send_away(void)
+{
+	atomic_store_explicit(&ticking, true, memory_order_relaxed); /* nor shall whoever frees do its work */
+	atomic_fetch_add(&stopping, 1);
+	if (may_be_there())
+		pressure_wake(&pressure);
+}
+
 /* Below a signal handler there may be who has set `working`, and starts none before that returns. */
 bool scavenger_leave(int ms)
 {

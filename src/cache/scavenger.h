@@ -54,6 +54,9 @@ void scavenger_resume(bool was_there);
  */
 bool scavenger_leave(int ms);
 
+/* The same without waiting, and nobody else does its work. */
+void scavenger_send_away(void);
+
 /*
  * From now on there is no thread, and nothing but madvise is called: the process is about to enter a sandbox that may
  * kill it for more. A vfork child's sandbox is not its parent's, whose memory it shares.

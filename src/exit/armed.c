@@ -310,6 +310,15 @@ static bool may_be_there(size_t held)
 	return may;
 }
 
+/* While the rest is looked at, the background thread ends. */
+static bool may_serve(void)
+{
+	if (!conditions_allow(program.forbidden, SIZE_MAX))
+		return false;
+	scavenger_send_away();
+	return conditions_allow_helper(limit_held_bytes(), 0);
+}
+
 /*
  * The first process of a pid namespace takes all others with it. Who adopts orphans would be told of the resident's end.
  * Where children begin in another namespace, the starter would become its first process.
@@ -411,7 +420,7 @@ enum armed armed_at_end(bool sandbox, bool worth)
 	if (!somebody_is_there())
 		return ARMED_ABSENT;
 	program.forbidden |= sandbox;
-	if (worth && may_be_there(limit_held_bytes()))
+	if (worth && may_serve())
 		return ARMED_SERVES;
 	send_away(PATIENCE_MS);
 	return ARMED_REFUSES;

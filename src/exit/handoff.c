@@ -15,6 +15,7 @@
 
 #include "cache/cache.h"
 #include "cache/memcheck.h"
+#include "cache/scavenger.h"
 #include "conf/options.h"
 #include "exit/armed.h"
 #include "exit/cgroup.h"
@@ -77,6 +78,7 @@ static void start_helper(size_t held)
 
 	if (os_pipe(fds))
 		return;
+	scavenger_send_away(); /* or the process's end has to wake it, and waits for it */
 	if (!helper_start(owner, fds[0], held, &number))
 		wait_for_answer(number);
 	helper_started();
