@@ -25,6 +25,7 @@ enum {
 	WORKERS_MAX = 15,  /* besides the helper itself */
 	PIECE_REGIONS = 8, /* a millisecond */
 	LOOK_MS = 60000,
+	REST_US = 200,
 };
 
 _Atomic uint32_t helper_progress;
@@ -178,6 +179,7 @@ static void run(void)
 	os_leave_cpu(&request.cpus);
 	if (!wait_until_alone())
 		return;
+	os_rest(REST_US); /* whoever waits for the process's end is being told of it, mostly on this CPU */
 	os_prefer_to_be_killed();
 	if (!helper_may_take_time(request.held))
 		return;

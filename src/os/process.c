@@ -144,6 +144,13 @@ void os_leave_cpu(const struct cpu_mask *before)
 		os_syscall(SYS_sched_setaffinity, 0, before->bytes, (long)before->words, 0, 0, 0);
 }
 
+void os_rest(unsigned us)
+{
+	const struct timespec t = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+
+	os_syscall(SYS_nanosleep, (long)&t, 0, 0, 0, 0, 0);
+}
+
 void os_leave_session(void)
 {
 	os_syscall(SYS_setsid, 0, 0, 0, 0, 0, 0);

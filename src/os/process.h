@@ -85,6 +85,9 @@ struct cpu_mask {
 void os_stay_on_cpu(struct cpu_mask *before);
 void os_leave_cpu(const struct cpu_mask *before);
 
+/* Lets others have the calling thread's CPU for some US microseconds. */
+void os_rest(unsigned us);
+
 /* Leaves the session, so that the process is in no process group of the program's. */
 void os_leave_session(void);
 
