@@ -41,22 +41,36 @@ enum { TURNS_US = 6000, TEARDOWN_US = 65 };
 
 static bool is_worth_waiting(size_t held)
 {
-	unsigned running = os_running(), cpus;
+	unsigned running = os_running();
+	uint64_t teardown_us = (uint64_t)(held >> 20) * TEARDOWN_US, turns_us;
 
 	if (running <= 1 || despite(DESPITE_LOAD))
 		return true;
-	cpus = os_machine_cpus();
-	return (held >> 20) * TEARDOWN_US > (uint64_t)(running - 1) * TURNS_US / (cpus ? cpus : os_cpus());
+	turns_us = (uint64_t)(running - 1) * TURNS_US;
+	/* The machine's CPUs take a file to count, and mostly the process may use them all. */
+	return teardown_us > turns_us / os_cpus() || teardown_us > turns_us / max_size(os_machine_cpus(), 1);
 }
 
 enum { STATUS_BYTES = 4096 };
 
-/* Reads STATUS, the calling thread's: filters and tracers belong to threads. */
+/*
+ * The calling thread's: filters and tracers belong to threads, and a process's first one, which may have ended, has no
+ * mappings. For the first, the shorter of two ways that lead to the same: each directory on it takes the kernel ten
+ * microseconds to make.
+ */
+static const char status_path[] = "/proc/thread-self/status", maps_path[] = "/proc/thread-self/maps";
+static const char first_status_path[] = "/proc/self/status", first_maps_path[] = "/proc/self/maps";
+
+static bool is_first_thread(void)
+{
+	return (uint32_t)os_thread_number() == os_process_id();
+}
+
 static bool is_free(bool sandbox, char *status)
 {
 	if (sandbox && !despite(DESPITE_SECCOMP))
 		return false;
-	if (!os_read_file("/proc/thread-self/status", status, STATUS_BYTES))
+	if (!os_read_file(is_first_thread() ? first_status_path : status_path, status, STATUS_BYTES))
 		return false;
 	return (!is_set(status, "TracerPid:") || despite(DESPITE_PTRACE)) &&
 	       (!is_set(status, "Seccomp:") || despite(DESPITE_SECCOMP));
@@ -91,14 +105,14 @@ bool conditions_allow_threads(bool sandbox, size_t held)
 	static char status[STATUS_BYTES]; /* another thread may be about to start a helper */
 
 	return is_free(sandbox, status) && has_few_threads(status) && has_idle_cpu() &&
-	       (despite(DESPITE_MEMORY) || pressure_machine_room() >= held);
+	       (despite(DESPITE_MEMORY) || pressure_machine_has_room(held));
 }
 
 /* ---- Memory for whoever takes the process's place ---------------------------------------------------------------- */
 
 static bool has_room(size_t held, uint32_t process)
 {
-	return despite(DESPITE_MEMORY) || pressure_room(process) >= held;
+	return despite(DESPITE_MEMORY) || pressure_has_room(held, process);
 }
 
 /* ---- Files line by line ------------------------------------------------------------------------------------------ */
@@ -137,6 +151,11 @@ static long each_line(const char *path, bool (*use)(const char *line))
 	}
 	os_close_file(&fd);
 	return good && !have ? count : -1;
+}
+
+static long each_mapping(bool (*use)(const char *line))
+{
+	return each_line(is_first_thread() ? first_maps_path : maps_path, use);
 }
 
 /* ---- Other mappings ---------------------------------------------------------------------------------------------- */
@@ -246,7 +265,7 @@ static bool is_no_device(const char *line)
 
 bool conditions_no_device_mapped(void)
 {
-	return each_line("/proc/thread-self/maps", is_no_device) > 0;
+	return each_mapping(is_no_device) > 0;
 }
 
 static bool read_locks(void)
@@ -305,20 +324,17 @@ static bool note_mapping(const char *line)
 	return true;
 }
 
-/* The helper's mappings are the process's; its first thread, which may have ended, has none. */
 static bool read_mappings(void)
 {
-	static const char maps[] = "/proc/thread-self/maps";
-
 	locked.count = 0;
 	lockable.file[0] = 0;
 	lockable.executable = lockable.found = false;
-	if (each_line(maps, note_mapping) <= 0)
+	if (each_mapping(note_mapping) <= 0)
 		return false;
 	end_file();
 	if (!lockable.found)
 		return true;
-	return read_locks() && each_line(maps, is_harmless) > 0;
+	return read_locks() && each_mapping(is_harmless) > 0;
 }
 
 /* The library's ring may come or go meanwhile: then what was read is looked at again. */
@@ -351,7 +367,7 @@ static bool drop_if_harmful(const char *line)
 void conditions_drop_harmful(void)
 {
 	read_locks();
-	each_line("/proc/thread-self/maps", drop_if_harmful);
+	each_mapping(drop_if_harmful);
 }
 
 bool conditions_allow_helper(size_t held, uint32_t process)

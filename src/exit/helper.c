@@ -164,7 +164,7 @@ static bool wait_until_alone(void)
  */
 bool helper_may_take_time(size_t held)
 {
-	return pressure_room(0) >= held;
+	return pressure_has_room(held, 0);
 }
 
 static void run(void)

@@ -179,21 +179,6 @@ static bool near_limit_at(const struct pressure *p, size_t len)
 	return used - (cached < used ? cached : used) >= limit;
 }
 
-/* What the cgroup has left, file pages that nobody looked at again taken for free. */
-static uint64_t room_at(const struct pressure *p, size_t len)
-{
-	char buf[FILE_BYTES];
-	uint64_t limit = limit_of(p, len), used, cached;
-
-	if (limit == UINT64_MAX || !read_group_file(p, len, "memory.current", buf, sizeof buf))
-		return UINT64_MAX;
-	used = number_at(buf);
-	read_group_file(p, len, "memory.stat", buf, sizeof buf);
-	cached = number_of(buf, "inactive_file ");
-	used -= cached < used ? cached : used;
-	return used < limit ? limit - used : 0;
-}
-
 static bool near_limit(const struct pressure *p)
 {
 	for (size_t len = p->dir_len; len; len = parent(p, len))
@@ -226,19 +211,18 @@ bool pressure_find_mount(struct text *t, char *buf, size_t room)
 static const char own_cgroup[] = "/proc/self/cgroup";
 
 /*
- * FILE: own_cgroup, or another process's. Where the cgroup's directory is not below the mount, as in a container that sees its host's names or was entered from
- * outside, the mount's root is the nearest cgroup around that can be seen.
+ * TEXT: what the file of a process says, see own_cgroup. Where the cgroup's directory is not below the mount, as in a
+ * container that sees its host's names or was entered from outside, the mount's root is the nearest cgroup around that
+ * can be seen.
  */
-static void locate(const char *file, char *dir, size_t room, size_t *dir_len, size_t *root_len)
+static void locate(const char *text, char *dir, size_t room, size_t *dir_len, size_t *root_len)
 {
-	char buf[FILE_BYTES];
 	const char *path, *end;
 	struct text t;
 
 	*dir_len = *root_len = 0;
 	dir[0] = 0;
-	read_root_file(file, buf, sizeof buf);
-	path = text_value(buf, "0::");
+	path = text_value(text, "0::");
 	if (!path || !pressure_find_mount(&t, dir, room))
 		return;
 	*dir_len = *root_len = t.len;
@@ -251,6 +235,14 @@ static void locate(const char *file, char *dir, size_t room, size_t *dir_len, si
 		*dir_len = t.len;
 	else
 		dir[*root_len] = 0;
+}
+
+static void locate_own(char *dir, size_t room, size_t *dir_len, size_t *root_len)
+{
+	char buf[FILE_BYTES];
+
+	read_root_file(own_cgroup, buf, sizeof buf);
+	locate(buf, dir, room, dir_len, root_len);
 }
 
 /* The machine's root cgroup is the machine. The root of a cgroup namespace is a cgroup as others. */
@@ -436,7 +428,7 @@ static void follow(struct pressure *p)
 	char dir[PRESSURE_PATH];
 	size_t dir_len, root_len;
 
-	locate(own_cgroup, dir, sizeof dir, &dir_len, &root_len);
+	locate_own(dir, sizeof dir, &dir_len, &root_len);
 	if (!same_dir(p, dir, dir_len)) {
 		os_close_file(&p->group);
 		os_close_file(&p->events);
@@ -499,15 +491,13 @@ static const char *old_group(const char *text)
 }
 
 /* As locate, for version 1. */
-static void locate_old(const char *file, struct pressure *p)
+static void locate_old(const char *text, struct pressure *p)
 {
-	char buf[FILE_BYTES];
 	const char *path, *end;
 	struct text t;
 
 	p->dir_len = p->root_len = 0;
-	read_root_file(file, buf, sizeof buf);
-	path = old_group(buf);
+	path = old_group(text);
 	if (!path)
 		return;
 	put_path(&t, p->dir, sizeof p->dir, "/sys/fs/cgroup/memory");
@@ -523,49 +513,82 @@ static void locate_old(const char *file, struct pressure *p)
 		p->dir[p->root_len] = 0;
 }
 
-static uint64_t old_room_at(const struct pressure *p, size_t len)
-{
-	char buf[FILE_BYTES];
-	uint64_t limit = limit_in(p, len, "memory.limit_in_bytes"), used, cached;
-
-	if (limit == UINT64_MAX || !read_group_file(p, len, "memory.usage_in_bytes", buf, sizeof buf))
-		return UINT64_MAX;
-	used = number_at(buf);
-	read_group_file(p, len, "memory.stat", buf, sizeof buf);
-	cached = number_of(buf, "total_inactive_file ");
-	used -= cached < used ? cached : used;
-	return used < limit ? limit - used : 0;
-}
-
 static uint64_t lesser(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
 
-/* The least that one of the cgroups around a process has left. */
-static uint64_t least_room(const struct pressure *p, uint64_t (*left_at)(const struct pressure *p, size_t len))
-{
-	uint64_t room = UINT64_MAX;
+/* The files of a cgroup, by version. */
+struct group_files {
+	const char *limits[2]; /* the second may be missing */
+	const char *used, *cached;
+};
 
-	for (size_t len = p->dir_len; len; len = parent(p, len))
-		room = lesser(room, left_at(p, len));
-	return room;
+static const struct group_files new_files = {{"memory.high", "memory.max"}, "memory.current", "inactive_file "},
+				old_files = {
+					{"memory.limit_in_bytes"}, "memory.usage_in_bytes", "total_inactive_file "};
+
+/* Version 1 has no word for it, but a number that no machine comes near. */
+static const uint64_t no_limit = (uint64_t)1 << 62;
+
+/* Whether the cgroup has so much left, file pages that nobody looked at again taken for free, if that is what it needs. */
+static bool has_room_at(const struct pressure *p, size_t len, const struct group_files *files, uint64_t bytes)
+{
+	char buf[FILE_BYTES];
+	uint64_t limit = UINT64_MAX, used, cached;
+
+	for (size_t i = 0; i < sizeof files->limits / sizeof files->limits[0] && files->limits[i]; i++)
+		limit = lesser(limit, limit_in(p, len, files->limits[i]));
+	if (limit >= no_limit || !read_group_file(p, len, files->used, buf, sizeof buf))
+		return true;
+	used = number_at(buf);
+	if (used <= limit && limit - used >= bytes)
+		return true;
+	read_group_file(p, len, "memory.stat", buf, sizeof buf);
+	cached = number_of(buf, files->cached);
+	used -= cached < used ? cached : used;
+	return used <= limit && limit - used >= bytes;
 }
 
-uint64_t pressure_machine_room(void)
+/* All cgroups around a process. */
+static bool have_room(const struct pressure *p, const struct group_files *files, uint64_t bytes)
+{
+	for (size_t len = p->dir_len; len; len = parent(p, len))
+		if (!has_room_at(p, len, files, bytes))
+			return false;
+	return true;
+}
+
+/*
+ * Of what is free some is a reserve, of which this call tells nothing: a sixteenth of all is more than machines keep. The
+ * file that tells takes ten times as long.
+ */
+static bool has_free(uint64_t bytes)
+{
+	struct sysinfo info = {0};
+	uint64_t reserve;
+
+	if (pressure_root[0] || os_syscall(SYS_sysinfo, (long)&info, 0, 0, 0, 0, 0))
+		return false;
+	reserve = info.totalram / 16;
+	return info.freeram > reserve && (info.freeram - reserve) * info.mem_unit >= bytes;
+}
+
+bool pressure_machine_has_room(uint64_t bytes)
 {
 	char buf[512];
 
+	if (has_free(bytes))
+		return true;
 	read_root_file("/proc/meminfo", buf, sizeof buf);
-	return number_of(buf, "MemAvailable:") << 10;
+	return number_of(buf, "MemAvailable:") << 10 >= bytes;
 }
 
-uint64_t pressure_room(uint32_t process)
+bool pressure_has_room(uint64_t bytes, uint32_t process)
 {
 	static struct pressure here;
-	char buf[512], file[64];
+	char buf[FILE_BYTES], file[64];
 	struct text t;
-	uint64_t room;
 
 	text_init(&t, file, sizeof file);
 	text_put(&t, process ? "/proc/" : own_cgroup);
@@ -573,13 +596,13 @@ uint64_t pressure_room(uint32_t process)
 		text_put_number(&t, process);
 		text_put(&t, "/cgroup");
 	}
-	if (process && !read_root_file(file, buf, sizeof buf))
-		return 0;
-	room = pressure_machine_room();
-	locate(file, here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
-	room = lesser(room, least_room(&here, room_at));
-	locate_old(file, &here);
-	return lesser(room, least_room(&here, old_room_at));
+	if (!pressure_machine_has_room(bytes) || (!read_root_file(file, buf, sizeof buf) && process))
+		return false;
+	locate(buf, here.dir, sizeof here.dir, &here.dir_len, &here.root_len);
+	if (!have_room(&here, &new_files, bytes))
+		return false;
+	locate_old(buf, &here);
+	return have_room(&here, &old_files, bytes);
 }
 
 bool pressure_swap_present(const struct pressure *p)
@@ -608,7 +631,7 @@ void pressure_open(struct pressure *p, bool listen)
 	if (p->wake >= 0)
 		atomic_store(&p->tid, (uint32_t)os_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
 	p->triggers_at_ms = now_ms() + TRIGGERS_MS;
-	locate(own_cgroup, p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
+	locate_own(p->dir, sizeof p->dir, &p->dir_len, &p->root_len);
 	open_group(p);
 	stalled_without_trigger(p);
 }

@@ -96,13 +96,13 @@ bool pressure_find_mount(struct text *t, char *buf, size_t room);
 bool pressure_swap_present(const struct pressure *p);
 
 /*
- * Bytes that PROCESS (0: the calling one) could allocate before its cgroups' limits, or the machine, run out of memory; 0
- * where its cgroup cannot be seen. Uses none of what is above; for one caller at a time.
+ * Whether PROCESS (0: the calling one) could allocate BYTES before its cgroups' limits, or the machine, run out of memory.
+ * Not where its cgroup cannot be seen. Uses none of what is above; for one caller at a time.
  */
-uint64_t pressure_room(uint32_t process);
+bool pressure_has_room(uint64_t bytes, uint32_t process);
 
-/* The same, of the machine alone; 0 where it cannot be seen. Async-signal-safe. */
-uint64_t pressure_machine_room(void);
+/* The same, of the machine alone; not where it cannot be seen. Async-signal-safe. */
+bool pressure_machine_has_room(uint64_t bytes);
 
 /* In a forked child, where the thread is not. */
 void pressure_after_fork(struct pressure *p);
