@@ -25,7 +25,15 @@
 enum { HEAP = 8 * 1024 * 1024, SOON_MS = 20000, ORPHANS = 3, NICE = 10 };
 
 static bool is_auto;
-static char place[] = "/tmp/t_exit_same.XXXXXX";
+/* A directory of each process of the test, in one that goes with all that is in it, however the test ends. */
+static const char folder_name[] = "T_EXIT_SAME_FOLDER";
+static char place[64];
+
+static void make_place(void)
+{
+	snprintf(place, sizeof place, "%s/XXXXXX", getenv(folder_name));
+	CHECK(mkdtemp(place));
+}
 
 /* ---- A process that ends, and its helper -------------------------------------------------------------------------- */
 
@@ -174,7 +182,7 @@ static void terminals(void)
 
 static int open_in_place(const char *name)
 {
-	char path[64];
+	char path[128];
 	snprintf(path, sizeof path, "%s/%s", place, name);
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	CHECK(fd >= 0 && ftruncate(fd, 4096) == 0);
@@ -425,7 +433,7 @@ static size_t count_of(const char *text, const char *word)
 static void cores(void)
 {
 	static char said[64 << 10];
-	char core[64], *text;
+	char core[128], *text;
 	int fds[2];
 	CHECK(pipe(fds) == 0);
 	pid_t pid = fork();
@@ -468,14 +476,13 @@ static void cores(void)
 static void all_cores(void)
 {
 	CHECK(pmd_option_set("handoff_min", "1M") == 0 && pmd_option_set("handoff_despite", "load") == 0);
-	CHECK(mkdtemp(place));
+	make_place();
 	for (int off = 0; off < 2; off++) {
 		is_auto = !off;
 		conf = off ? "off" : "auto";
 		CHECK(pmd_option_set("handoff", conf) == 0);
 		cores();
 	}
-	rmdir(place);
 }
 
 /* ---- A first process that reaps its own children only --------------------------------------------------------------- */
@@ -529,29 +536,53 @@ static void first_processes(void)
 	}
 }
 
-int main(int argc, char **argv)
+static void run(int argc, char **argv)
 {
-	if (SANITIZED)
-		SKIP("no handoff beside a sanitizer");
 	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 	if (argc == 1)
 		all_cores();
 	conf = VARIANTS(argc, argv, "handoff_min:1M,handoff_despite:load,thp:never",
 			"handoff_min:1M,handoff:off,thp:never");
 	is_auto = !strstr(conf, "handoff:off");
-	CHECK(mkdtemp(place));
+	make_place();
 	terminals();
 	holdings();
 	usage();
 	oom();
 	first_processes();
-	char path[64];
-	static const char *const names[] = {"flock", "fcntl", "lockf", "ofd"};
-	for (size_t i = 0; i < LENGTH(names); i++) {
-		snprintf(path, sizeof path, "%s/%s", place, names[i]);
-		unlink(path);
-	}
-	rmdir(place);
 	CHECK(pmd_option_set("handoff", "off") == 0);
-	return 0;
+}
+
+static void remove_folder(const char *folder)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		unsetenv("LD_PRELOAD");
+		execlp("rm", "rm", "-rf", folder, NULL);
+		_exit(127);
+	}
+	CHECK(pid > 0 && check_wait(pid) == 0);
+}
+
+/* The first process only waits for the test, and cleans up. */
+int main(int argc, char **argv)
+{
+	char folder[] = "/tmp/t_exit_same.XXXXXX";
+	if (SANITIZED)
+		SKIP("no handoff beside a sanitizer");
+	if (argc > 1) {
+		run(argc, argv);
+		return 0;
+	}
+	check_time_limit(CHECK_SECONDS + 60);
+	CHECK(mkdtemp(folder) && setenv(folder_name, folder, 1) == 0);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_child(CHECK_SECONDS);
+		run(argc, argv);
+	}
+	int status = check_wait(pid);
+	remove_folder(folder);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
