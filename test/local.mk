@@ -21,6 +21,7 @@ COMPILED_TESTS = \
 	test/t_exit \
 	test/t_exit_armed \
 	test/t_exit_matrix \
+	test/t_exit_triggers \
 	test/t_fork_kinds \
 	test/t_fortify \
 	test/t_heaps \
@@ -123,6 +124,8 @@ test_t_exit_armed_LDADD = $(LINK_LIBRARY)
 test_t_exit_armed_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_LDADD = $(LINK_LIBRARY)
 test_t_exit_matrix_LDFLAGS = $(LINK_IN_PLACE)
+test_t_exit_triggers_LDADD = $(LINK_LIBRARY)
+test_t_exit_triggers_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_matrix_static_SOURCES = test/t_exit_matrix.c
 test_t_exit_matrix_static_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_STATIC
 test_t_exit_matrix_static_LDADD = pmdalloc.o
