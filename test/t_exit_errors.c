@@ -42,6 +42,9 @@ static const struct call {
 	{"futex", SYS_futex, EITHER, {EAGAIN, EINVAL, ENOSYS, EPERM}},
 	{"sched_getaffinity", SYS_sched_getaffinity, 1, {EFAULT, EINVAL, ENOSYS, EPERM}},
 	{"sched_setaffinity", SYS_sched_setaffinity, 1, {EINVAL, EPERM, ENOSYS}},
+	{"gettid", SYS_gettid, 1, {ENOSYS, EPERM}},
+	{"sysinfo", SYS_sysinfo, 1, {EFAULT, ENOSYS, EPERM}},
+	{"nanosleep", SYS_nanosleep, 1, {EINTR, EFAULT, EINVAL, ENOSYS, EPERM}},
 	{"getcpu", SYS_getcpu, 1, {EFAULT, ENOSYS, EPERM}},
 	{"sched_setscheduler", SYS_sched_setscheduler, 1, {EINVAL, EPERM, ENOSYS}},
 	{"setpriority", SYS_setpriority, 1, {EACCES, EPERM, ENOSYS}},
@@ -49,7 +52,7 @@ static const struct call {
 	{"close", SYS_close, 1, {EIO, EINVAL, EPERM}},
 };
 
-static void fails(const struct call *c, int error)
+static size_t helpers_despite(const struct call *c, int error)
 {
 	pid_t pid = begin();
 	if (pid == 0) {
@@ -62,7 +65,16 @@ static void fails(const struct call *c, int error)
 		exit(STATUS);
 	}
 	expect_end(pid, c->name);
-	size_t found = helpers(c->name);
+	return helpers(c->name);
+}
+
+/* On a busy machine a helper may come too late, now and then: what is missing is tried again, what is too much is not. */
+static void fails(const struct call *c, int error)
+{
+	size_t found = helpers_despite(c, error);
+
+	for (int i = 0; i < TRIES && c->helpers == 1 && !found && error != EINTR; i++)
+		found = helpers_despite(c, error);
 	CHECK_SAY(found == c->helpers || (found <= 1 && (c->helpers == EITHER || error == EINTR)),
 		  "%s, errno %d: %zu helpers", c->name, error, found);
 }
@@ -218,8 +230,28 @@ static pid_t begin_with(void (*handler)(void))
 	return pid;
 }
 
+/* Whether there was a helper. The same for what follows. */
+static bool uses_heap(void)
+{
+	expect_end(begin_with(use_heap), "a late use of the heap");
+	return helpers("a late use of the heap") == 1;
+}
+
+static bool closes(void)
+{
+	expect_end(begin_with(close_late), "a late close");
+	return helpers("a late close") == 1;
+}
+
+static bool aborts(void)
+{
+	int status = check_wait(begin_with(abort_late));
+	CHECK_SAY(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "a late abort: %#x", (unsigned)status);
+	return helpers("a late abort") == 1;
+}
+
 /* The new program goes on; the old memory must not. */
-static void execs(void)
+static bool execs(void)
 {
 	pid_t pid = begin_with(exec_late), helper = 0;
 	int waited;
@@ -231,13 +263,11 @@ static void execs(void)
 	CHECK_SAY(state_of(helper) == 'Z', "after a late exec the helper goes on");
 	CHECK(write(tell[1], "", 1) == 1);
 	expect_end(pid, "a late exec");
-	CHECK(helpers("a late exec") == 1);
-	close(tell[0]);
-	close(tell[1]);
+	return helpers("a late exec") == 1;
 }
 
 /* A child that was forked late holds the pipe. The helper does not wait for it. */
-static void forks(void)
+static bool forks(void)
 {
 	size_t ended = 0;
 	int status;
@@ -249,22 +279,28 @@ static void forks(void)
 	}
 	CHECK_SAY(ended == 1, "the helper waits for a child that was forked late");
 	CHECK(write(tell[1], "", 1) == 1);
-	CHECK(helpers("a late fork") == 1);
-	close(tell[0]);
-	close(tell[1]);
+	return helpers("a late fork") == 1;
 }
 
 static void handlers(void)
 {
-	expect_end(begin_with(use_heap), "a late use of the heap");
-	CHECK(helpers("a late use of the heap") == 1);
-	expect_end(begin_with(close_late), "a late close");
-	CHECK(helpers("a late close") == 1);
-	int status = check_wait(begin_with(abort_late));
-	CHECK_SAY(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "a late abort: %#x", (unsigned)status);
-	CHECK(helpers("a late abort") == 1);
-	execs();
-	forks();
+	static const struct {
+		bool (*had_helper)(void);
+		const char *what;
+	} all[] = {{uses_heap, "a late use of the heap"},
+		   {closes, "a late close"},
+		   {aborts, "a late abort"},
+		   {execs, "a late exec"},
+		   {forks, "a late fork"}};
+	for (size_t i = 0; i < LENGTH(all); i++)
+		for (int tries = 0;; tries++) { /* on a busy machine one may come too late, now and then */
+			bool had_helper = all[i].had_helper();
+			close(tell[0]);
+			close(tell[1]);
+			if (had_helper)
+				break;
+			CHECK_SAY(tries < TRIES, "%s: no helper", all[i].what);
+		}
 }
 
 /* ---- Cores ------------------------------------------------------------------------------------------------------- */
