@@ -6,7 +6,7 @@
 #include "api.h"
 #include "proc.h"
 
-enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 5000 };
+enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 20000 };
 enum { HELPER_TRIES = 5 };
 enum { NO_HELPER = 1 }; /* the exit status of one that refused, or only started another */
 
