@@ -25,6 +25,23 @@ static size_t
 	came_late;  /* helpers that have refused, or came when the process waited for them no more, since this was 0 */
 static bool missed; /* one of them was wanted */
 
+/* What the children of this process are at. */
+static inline void say_children(void)
+{
+	char path[64], text[512], children[512];
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+	proc_read(path, children, sizeof children);
+	for (char *at = children; *at; at += strspn(at, " ")) {
+		int pid = (int)strtol(at, &at, 10);
+		snprintf(path, sizeof path, "/proc/%d/stat", pid);
+		proc_read(path, text, sizeof text);
+		check_say("left: %s\n", text);
+		snprintf(path, sizeof path, "/proc/%d/syscall", pid);
+		proc_read(path, text, sizeof text);
+		check_say("in system call %s\n", text);
+	}
+}
+
 /* How many helpers there are; all must end. */
 static inline size_t helpers(const char *what)
 {
@@ -34,6 +51,8 @@ static inline size_t helpers(const char *what)
 		pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
 		if (pid < 0)
 			return count;
+		if (waited >= HELPER_MS)
+			say_children();
 		CHECK_SAY(waited < HELPER_MS, "%s: %s: a helper is left", conf, what);
 		if (pid == 0)
 			proc_sleep_ms(1);
