@@ -16,6 +16,7 @@ COMPILED_TESTS = \
 	test/t_api \
 	test/t_calloc \
 	test/t_compat \
+	test/t_dirty \
 	test/t_cxx \
 	test/t_dlopen \
 	test/t_exit \
@@ -112,6 +113,8 @@ test_t_calloc_LDADD = $(LINK_LIBRARY)
 test_t_calloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_compat_LDADD = $(LINK_LIBRARY)
 test_t_compat_LDFLAGS = $(LINK_IN_PLACE)
+test_t_dirty_LDADD = $(LINK_LIBRARY)
+test_t_dirty_LDFLAGS = $(LINK_IN_PLACE)
 test_t_cxx_SOURCES = test/t_cxx.cc test/through_c.c
 test_t_cxx_CFLAGS = $(AM_CFLAGS) -fexceptions
 test_t_cxx_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17 -fsized-deallocation

@@ -40,8 +40,9 @@ static size_t idle_bytes(const struct slice *s, unsigned class)
 	size_t all = (size_t)class_slices(class) << SLICE_SHIFT;
 	size_t purged = count_ones(purged_get(s)) * (all / SLAB_PARTS);
 	size_t carved = align_up((size_t)SLICE_GET(s, carved) * class_size(class), PAGE_BYTES);
+	size_t clean = min_size(SLICE_GET(s, clean), SLAB_PARTS) * (all / SLAB_PARTS);
 
-	return purged + (SLICE_GET(s, fresh) && carved < all ? all - carved : 0);
+	return purged + (carved < all ? min_size(clean, all - carved) : 0);
 }
 
 static void count_slab(struct walk *w, struct finding *f, unsigned class, size_t live, size_t free)

@@ -227,12 +227,11 @@ static void make_full(struct cache *c, struct slice *s)
 
 static struct slice *take_new(struct cache *c, unsigned class)
 {
-	bool fresh;
 	struct slice *s;
 
-	if (c->limited || !(s = arena_take_slab(c->arena, class_slices(class), &fresh, &c->growth)))
+	if (c->limited || !(s = arena_take_slab(c->arena, class_slices(class), &c->growth)))
 		return NULL;
-	slab_init(s, class, fresh);
+	slab_init(s, class);
 	atomic_store_explicit(&s->cache, c, memory_order_release);
 	return s;
 }
@@ -241,8 +240,7 @@ static struct slice *take_new(struct cache *c, unsigned class)
 static bool replenish(struct cache *c, struct slice *s, bool zero)
 {
 	bool had_purged = s->purged; /* frees of its blocks took the slow path */
-	bool ok = s->free || slab_collect(s) || (zero && s->fresh && !s->purged && s->carved < s->capacity) ||
-		  slab_carve(s, &c->growth);
+	bool ok = s->free || slab_collect(s) || (zero && slab_has_zero(s)) || slab_carve(s, &c->growth);
 
 	if (UNLIKELY(had_purged) && ok && slab_get_state(s) == SLAB_CURRENT)
 		cache_set_owner(c, s);

@@ -6,7 +6,7 @@
 
 enum { CARVE_DIRTY_BYTES = 32768 }; /* what is carved at once where the pages were touched before */
 
-void slab_init(struct slice *s, unsigned class, bool fresh)
+void slab_init(struct slice *s, unsigned class)
 {
 	uint32_t size = class_size(class);
 
@@ -19,7 +19,6 @@ void slab_init(struct slice *s, unsigned class, bool fresh)
 	s->bound = s->capacity * (size * s->magic);
 	SLICE_SET(s, carved, 0);
 	SLICE_SET(s, class, (uint8_t) class);
-	SLICE_SET(s, fresh, fresh);
 	purged_set(s, 0);
 	s->notify_at = (uint16_t)max_size(s->capacity / 8, 1);
 	s->head = s;
@@ -112,13 +111,15 @@ static inline void set_carved(struct slice *s, size_t carved)
 
 bool slab_carve(struct slice *s, struct growth *g)
 {
-	size_t from = s->carved, to, edge;
+	size_t from = s->carved, at = from * s->block_size, to, edge;
 
 	if (s->purged && carve_purged(s, g))
 		return true;
 	if (s->purged || from == s->capacity)
 		return false;
-	edge = align_up(from * s->block_size + 1, s->fresh ? PAGE_BYTES : CARVE_DIRTY_BYTES);
+	edge = align_up(at + 1, CARVE_DIRTY_BYTES);
+	if (s->clean && edge > slab_clean_from(s))
+		edge = max_size(slab_clean_from(s), align_up(at + 1, PAGE_BYTES));
 	to = min_size(max_size(edge / s->block_size, from + 1), s->capacity);
 	chain(s, from, to);
 	set_carved(s, to);
@@ -127,7 +128,7 @@ bool slab_carve(struct slice *s, struct growth *g)
 
 void *slab_carve_zero(struct slice *s)
 {
-	if (!s->fresh || s->free || s->purged || s->carved == s->capacity)
+	if (s->free || !slab_has_zero(s))
 		return NULL;
 	set_carved(s, (size_t)s->carved + 1);
 	return block_at(s, (size_t)s->carved - 1);
@@ -231,9 +232,7 @@ size_t slab_purge(struct slice *s, struct iovec *ranges)
 		free[index_of(s, b) / 64] |= (uint64_t)1 << index_of(s, b) % 64;
 	gone = idle_parts(s, free) & (uint16_t)~s->purged;
 	/* What is above the last carved block holds nothing, but may be dirty from an earlier use of the slices. */
-	if (s->fresh)
-		gone &= (uint16_t)((1u << (align_up((size_t)s->carved * s->block_size, (size_t)1 << shift) >> shift)) -
-				   1);
+	gone &= (uint16_t)((1u << slice_dirty_parts(s)) - 1);
 	memcheck_define(&gone, sizeof gone);
 	filter(s, gone);
 	purged_set(s, s->purged | gone);

@@ -151,8 +151,20 @@ static inline uint64_t remote_pack(struct block *first, unsigned count)
 	return (uint64_t)(uintptr_t)first << 16 | count;
 }
 
-/* Makes the extent S a slab of CLASS with nothing carved. */
-void slab_init(struct slice *s, unsigned class, bool fresh);
+/* Where in S those blocks begin that are zero until they are carved. */
+static inline size_t slab_clean_from(const struct slice *s)
+{
+	return (size_t)(SLAB_PARTS - s->clean) << slice_sixteenth_shift(s);
+}
+
+/* Whether the next block that is carved is zero. */
+static inline bool slab_has_zero(const struct slice *s)
+{
+	return s->carved < s->capacity && !s->purged && (size_t)s->carved * s->block_size >= slab_clean_from(s);
+}
+
+/* Makes the extent S, whose `clean` is set, a slab of CLASS with nothing carved. */
+void slab_init(struct slice *s, unsigned class);
 
 /*
  * Carves more blocks onto the empty free list: to the end of the page, or more where pages are dirty anyway; blocks
@@ -178,7 +190,7 @@ void *slab_block_of(const struct slice *s, const void *p);
  */
 bool slab_is_free(const struct slice *s, const void *p);
 
-enum { SLAB_PARTS = 16, SLAB_RUNS_MAX = SLAB_PARTS / 2 };
+enum { SLAB_RUNS_MAX = SLAB_PARTS / 2 };
 
 /*
  * Takes the blocks in sixteenths without a live block off the free list, and stores those as ranges (at most

@@ -199,7 +199,40 @@ static size_t pages_more(struct region *r, uint32_t mask)
 	return (size_t)count_ones(mask & ~get(&r->touched)) * PAGES_PER_SLICE;
 }
 
-static struct slice *take_short(struct arena *a, size_t count, size_t align, bool slab, bool want_zero, bool *zero,
+/* How many pages at the end of slice AT of R hold zero; TOUCHED: before it was handed out. */
+static unsigned clean_pages(struct region *r, size_t at, uint32_t touched)
+{
+	if (!(touched >> at & 1))
+		return PAGES_PER_SLICE;
+	return r->partly >> at & 1 ? r->slices[at].clean : 0;
+}
+
+/* Slices AT to AT + COUNT - 1 of R, MASK, become a slab. Mostly it is one that was a slab before: then all is true. */
+static void take_clean_parts(struct region *r, size_t at, size_t count, uint32_t mask, uint32_t touched)
+{
+	unsigned pages = 0, more = PAGES_PER_SLICE;
+
+	if (LIKELY(count == 1 && touched & r->partly))
+		return;
+	for (size_t left = count; left-- && more == PAGES_PER_SLICE; pages += more)
+		more = clean_pages(r, at + left, touched);
+	SLICE_SET(r->slices + at, clean, (uint8_t)(pages / count));
+	r->partly |= mask;
+}
+
+/* S, a slab, ends: what is known of its pages is left with its slices, for the next one. */
+static void leave_clean_parts(struct slice *s)
+{
+	size_t dirty;
+
+	if (LIKELY(!s->clean && s->slices == 1))
+		return;
+	dirty = slice_dirty_parts(s) * s->slices; /* a sixteenth is a page of each slice */
+	for (unsigned i = 0; i < s->slices; i++, dirty -= min_size(dirty, PAGES_PER_SLICE))
+		SLICE_SET(&s[i], clean, (uint8_t)(PAGES_PER_SLICE - min_size(dirty, PAGES_PER_SLICE)));
+}
+
+static struct slice *take_short(struct arena *a, size_t count, size_t align, bool slab, bool want_zero,
 				struct growth *g)
 {
 	struct region *r, *fresh = NULL;
@@ -226,13 +259,17 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 		lock_drop(&a->lock);
 		return NULL;
 	}
-	r->slabs |= slab ? mask : 0;
+	if (slab) {
+		r->slabs |= mask;
+		take_clean_parts(r, at, count, mask, touched);
+	} else {
+		r->partly &= ~mask;
+	}
 	r->longs |= count > HALF_REGION ? mask : 0;
 	update(a, r, used | mask, get(&r->touched) | mask);
 	lock_drop(&a->lock);
 	if (want_zero)
 		clear(r, mask, touched);
-	*zero = want_zero || !touched;
 	return begin(r, at, count);
 }
 
@@ -255,48 +292,43 @@ static struct region *take_regions(struct arena *a, size_t count, size_t align, 
 	return first;
 }
 
-static struct slice *take_long(struct arena *a, size_t count, size_t align, bool want_zero, bool *zero,
-			       struct growth *g)
+static struct slice *take_long(struct arena *a, size_t count, size_t align, bool want_zero, struct growth *g)
 {
 	size_t regions = (count + SLICES_PER_REGION - 1) / SLICES_PER_REGION;
 	struct region *first;
 
-	*zero = true;
 	lock_take(&a->lock);
 	first = take_regions(a, count, max_size(align / SLICES_PER_REGION, 1), g);
 	for (size_t i = 0; first && i < regions; i++) {
 		struct region *r = first - i;
 		uint32_t mask = part(0, count, i), touched = get(&r->touched);
 
-		*zero = *zero && !(touched & mask);
 		r->spanning = i ? first->slices : NULL;
 		r->to_clear = touched & mask;
 		r->longs = count > HALF_REGION ? mask : 0;
+		r->partly &= ~mask;
 		update(a, r, mask, touched | mask);
 	}
 	lock_drop(&a->lock);
 	for (size_t i = 0; first && want_zero && i < regions; i++)
 		clear(first - i, ~(uint32_t)0, (first - i)->to_clear);
-	*zero = *zero || want_zero;
 	return first ? begin(first, 0, count) : NULL;
 }
 
 struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, struct growth *g)
 {
-	bool ignored;
-
 	g->met = LIMIT_NONE;
 	if (count > UINT32_MAX)
 		return NULL;
 	if (count >= SLICES_PER_REGION || align > SLICES_PER_REGION)
-		return take_long(a, count, align, clear, &ignored, g);
-	return take_short(a, count, align, false, clear, &ignored, g);
+		return take_long(a, count, align, clear, g);
+	return take_short(a, count, align, false, clear, g);
 }
 
-struct slice *arena_take_slab(struct arena *a, size_t count, bool *zero, struct growth *g)
+struct slice *arena_take_slab(struct arena *a, size_t count, struct growth *g)
 {
 	g->met = LIMIT_NONE;
-	return take_short(a, count, 1, true, false, zero, g);
+	return take_short(a, count, 1, true, false, g);
 }
 
 static size_t first_slice(const struct slice *s)
@@ -316,9 +348,12 @@ void arena_put(struct slice *s)
 	size_t first = first_slice(s), count = s->slices;
 
 	lock_take(&a->lock);
-	/* A slice that is touched counts whole: what was purged of the slab is in it again. */
-	if (s->kind == SLICE_SLAB && s->purged)
-		limit_add(slice_purged_pages(s));
+	if (s->kind == SLICE_SLAB) {
+		leave_clean_parts(s);
+		/* A slice that is touched counts whole: what was purged of the slab is in it again. */
+		if (s->purged)
+			limit_add(slice_purged_pages(s));
+	}
 	slice_set_kind(s, SLICE_FREE);
 	s->bound = 0;
 	for (size_t i = 0; !a->retired && i * SLICES_PER_REGION < first + count; i++)
@@ -378,12 +413,14 @@ static bool extend(struct arena *a, struct slice *s, size_t count, struct growth
 		return false;
 	}
 	set_length(s, count);
+	tail->partly &= ~more;
 	if (more)
 		update(a, tail, get(&tail->used) | more, get(&tail->touched) | more);
 	for (size_t i = last + 1; i <= new_last; i++) {
 		struct region *r = s->region - i;
 
 		r->spanning = s;
+		r->partly &= ~part(first, count, i);
 		update(a, r, part(first, count, i), get(&r->touched) | part(first, count, i));
 	}
 	return true;

@@ -49,8 +49,8 @@ void arena_unassign(struct arena *a);
  */
 struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, struct growth *g);
 
-/* The same for a slab, of less than a region. *zero tells whether it reads as zero. */
-struct slice *arena_take_slab(struct arena *a, size_t count, bool *zero, struct growth *g);
+/* The same for a slab, of less than a region. Its `clean` is set too. */
+struct slice *arena_take_slab(struct arena *a, size_t count, struct growth *g);
 
 /* Takes back the extent that begins with S. Descriptors of inner slices have been cleared by the caller. */
 void arena_put(struct slice *s);

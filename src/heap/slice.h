@@ -41,7 +41,7 @@ enum slab_state {
 	SLAB_PURGING, /* out of its arena's list while the kernel is asked to drop pages */
 };
 
-enum { MARK_KEPT = -(1 << 30), LARGE_PIECES = 4 };
+enum { MARK_KEPT = -(1 << 30), LARGE_PIECES = 4, SLAB_PARTS = 16 };
 
 struct cache;
 struct region;
@@ -60,7 +60,7 @@ struct slice {
 	uint32_t block_size;
 	uint16_t capacity, carved; /* blocks */
 	uint8_t kind, class, state;
-	bool fresh;      /* what is not carved yet reads as zero */
+	uint8_t clean;   /* so many sixteenths at its end hold zero where nothing is carved; free: see region.partly */
 	uint32_t slices; /* length of the extent */
 
 	_Atomic uint64_t remote
@@ -88,6 +88,15 @@ static inline enum slice_kind slice_kind(const struct slice *s)
 static inline unsigned slice_sixteenth_shift(const struct slice *s)
 {
 	return PAGE_SHIFT + (unsigned)__builtin_ctz(s->slices);
+}
+
+/* Of a slab: how many sixteenths from its start on may hold other than zero. */
+static inline unsigned slice_dirty_parts(const struct slice *s)
+{
+	unsigned shift = slice_sixteenth_shift(s);
+	size_t carved = ((size_t)s->carved * s->block_size + ((size_t)1 << shift) - 1) >> shift;
+
+	return (unsigned)max_size(carved, SLAB_PARTS - s->clean);
 }
 
 static inline size_t slice_purged_pages(const struct slice *s)
