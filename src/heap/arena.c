@@ -186,10 +186,12 @@ static struct slice *begin(struct region *r, size_t at, size_t count)
 
 /*
  * Single slices, which are slabs, come from the top of a region and longer extents from its bottom: they stay apart,
- * and a second free of a large block seldom meets a slab that took its place.
+ * and a second free of a large block seldom meets a slab that took its place. What was touched before serves first.
  */
-static size_t position(uint32_t starts, size_t count)
+static size_t position(uint32_t starts, uint32_t touched, size_t count)
 {
+	if (starts & touched)
+		starts &= touched;
 	return count == 1 ? 31 - (size_t)__builtin_clz(starts) : (size_t)__builtin_ctz(starts);
 }
 
@@ -250,7 +252,7 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 	if (fresh)
 		huge_after_take(&a->filling, fresh);
 	used = fresh ? 0 : get(&r->used);
-	at = position(bins_run_starts(~used, count) & aligned_positions(align), count);
+	at = position(bins_run_starts(~used, count) & aligned_positions(align), get(&r->touched), count);
 	mask = mask_of(at, count);
 	touched = get(&r->touched) & mask;
 	if (touched != mask && !limit_charge(g, pages_more(r, mask))) {
