@@ -69,7 +69,7 @@ CLEANFILES += pmdalloc.o libpmdalloc.a
 
 pmdalloc.o: libpmdalloc-parts.a
 	$(AM_V_GEN)$(CC) $(CFLAGS) $(SANITIZER_FLAGS) -r -nostdlib $(NOLTO_REL) -o $@.tmp -Wl,--whole-archive libpmdalloc-parts.a -Wl,--no-whole-archive $(LIBURING) \
-		&& $(OBJCOPY) --localize-hidden --wildcard --localize-symbol='io_uring_*' --localize-symbol='__io_uring_*' $@.tmp $@ && rm -f $@.tmp
+		&& $(OBJCOPY) $(LOCALIZE_HIDDEN) --wildcard --localize-symbol='io_uring_*' --localize-symbol='__io_uring_*' $@.tmp $@ && rm -f $@.tmp
 
 libpmdalloc.a: pmdalloc.o
 	$(AM_V_AR)rm -f $@ && $(AR) cr $@ pmdalloc.o && $(RANLIB) $@

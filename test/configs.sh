@@ -30,7 +30,7 @@ report()
 		echo "FAIL: $1 ($3 s); the end of configs/$1.out:"
 		tail -n 40 "$1.out"
 		echo "and of it all:"
-		grep -aE '(^(FAIL|ERROR):|failed:|error:)' "$1.out"
+		grep -aE '(^(FAIL|ERROR|not taken|coverage):|failed:|error:)' "$1.out"
 	fi
 }
 
@@ -87,6 +87,13 @@ fuzzers()
 	rm -rf fuzz
 }
 
+# clang -O0, and what of src/ the tests execute.
+coverage()
+{
+	CHECK_SCALE=$less bash "$source_dir/test/coverage.sh" "$source_dir" || return
+	rm -rf coverage
+}
+
 step format "$source_dir/test/lint.sh" format
 step shellcheck "$source_dir/test/lint.sh" shell
 
@@ -94,7 +101,7 @@ step gcc-O0 configuration gcc-O0 CC=gcc CXX=g++ CFLAGS='-O0 -g' CXXFLAGS='-O0 -g
 step gcc-O2-debug configuration gcc-O2-debug CC=gcc CXX=g++ CFLAGS='-O2 -g' CXXFLAGS='-O2 -g' --enable-debug
 step gcc-O3-lto configuration gcc-O3-lto CC=gcc CXX=g++ AR=gcc-ar RANLIB=gcc-ranlib NM=gcc-nm \
 	CFLAGS='-O3 -flto' CXXFLAGS='-O3 -flto'
-step clang-O0-debug configuration clang-O0-debug CC=clang CXX=clang++ CFLAGS='-O0 -g' CXXFLAGS='-O0 -g' --enable-debug
+step clang-O0-coverage coverage
 step clang-O2 configuration clang-O2 CC=clang CXX=clang++ CFLAGS='-O2 -g' CXXFLAGS='-O2 -g'
 step prefixed-debug configuration prefixed-debug --without-override --without-liburing --enable-debug CC=clang CXX=clang++
 step asan-ubsan configuration asan-ubsan --without-override --enable-sanitizer=address,undefined \

@@ -3,6 +3,8 @@
  * Reads what there is to know about the process that ends. The buffers are static as the stack may be a signal handler's;
  * they belong to the one thread that comes here, and after that to the helper.
  */
+#include "config.h"
+
 #include "exit/conditions.h"
 
 #include <fcntl.h>
@@ -166,7 +168,17 @@ static long each_mapping(bool (*use)(const char *line))
  * memory without a name nobody else can come to; what the C library maps of its own files (gconv-modules.cache, in every
  * program with a locale) nobody locks.
  */
-static const char harmless[][24] = {"/dev/zero (deleted)\n", "/memfd:", "[", "\n", "/usr/lib"};
+static const char harmless[][24] = {"/dev/zero (deleted)\n", "/memfd:", "[", "\n"};
+
+/* Where nobody locks anything: the C library's own files; of a build that counts what is covered, its counters. */
+static bool is_nobodys(const char *path)
+{
+#ifdef PMD_COUNTERS
+	if (text_starts_with(path, PMD_COUNTERS))
+		return true;
+#endif
+	return text_starts_with(path, "/usr/lib");
+}
 
 /*
  * And a mapping of whatever kind holds the file that was open when it was made, with its locks (but POSIX's, which belong
@@ -246,7 +258,7 @@ static bool is_harmless(const char *line)
 	for (size_t i = 0; i < locked.count; i++)
 		if (same_file(device, locked.file[i]))
 			return false;
-	if (!*permissions || permissions[3] != 's')
+	if (!*permissions || permissions[3] != 's' || is_nobodys(path))
 		return true;
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
 		if (text_starts_with(path, harmless[i]))
@@ -315,8 +327,7 @@ static bool note_mapping(const char *line)
 		return false;
 	if (!lockable.file[0] || !same_file(device, lockable.file))
 		end_file();
-	if (*field_of(line, 4) == '0' || text_starts_with(path, "/usr/lib") ||
-	    text_starts_with(path, "/dev/zero (deleted)"))
+	if (*field_of(line, 4) == '0' || is_nobodys(path) || text_starts_with(path, "/dev/zero (deleted)"))
 		return true;
 	if (!lockable.file[0])
 		begin_file(device);
