@@ -358,6 +358,8 @@ static long act(const struct inject_rule *rule, long nr, const long args[6])
 		return nr == SYS_process_madvise ? ask_short(nr, args) : ask(nr, args);
 	case INJECT_LATE:
 		return answer_late(nr, args, rule->late_us);
+	case INJECT_ANSWER:
+		return rule->answer(args);
 	default:
 		return ask(nr, args);
 	}

@@ -19,6 +19,7 @@ enum inject_action {
 	INJECT_FAIL,    /* the kernel is not asked; the answer is -error */
 	INJECT_SHORT,   /* of a process_madvise: the kernel is given half of the vector, or of its only range */
 	INJECT_LATE,    /* the answer is success, but the kernel is asked late_us later: a bug, for tests of tests */
+	INJECT_ANSWER,  /* the kernel is not asked; answer() is */
 };
 
 struct inject_rule {
@@ -26,6 +27,7 @@ struct inject_rule {
 	bool (*match)(const long args[6]); /* those of them that are meant, NULL: all; args NULL: not known */
 	enum inject_action action;
 	int error;
+	long (*answer)(const long args[6]);
 	size_t first, last, every;    /* calls FIRST (from 1) to LAST (0: no end), of those every EVERY-th (0: all) */
 	unsigned chance;              /* of those so many in 65,536, at random (0: all) */
 	unsigned before_us, after_us; /* delays of up to so long, at random */

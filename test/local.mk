@@ -18,6 +18,7 @@ COMPILED_TESTS = \
 	test/t_compat \
 	test/t_dirty \
 	test/t_cxx \
+	test/t_cxx_runtime \
 	test/t_dlopen \
 	test/t_exit \
 	test/t_exit_armed \
@@ -60,6 +61,7 @@ endif
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h. Static, so
 # that they run in a machine of their own too: kernel/check-kernel.
 INJECTED_TESTS = \
+	test/t_answers \
 	test/t_exit_armed_errors \
 	test/t_exit_cgroup \
 	test/t_exit_clone \
@@ -107,6 +109,9 @@ libfaulty_la_SOURCES = test/faulty.c
 libfaulty_la_LIBADD = libpmdalloc.la
 libfaulty_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -rpath /nowhere
 
+test_t_answers_SOURCES = test/t_answers.c test/inject.c
+test_t_answers_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_answers_LDADD = $(INJECTED_LIBRARY)
 test_t_api_LDADD = $(LINK_LIBRARY)
 test_t_api_LDFLAGS = $(LINK_IN_PLACE)
 test_t_calloc_LDADD = $(LINK_LIBRARY)
@@ -120,6 +125,8 @@ test_t_cxx_CFLAGS = $(AM_CFLAGS) -fexceptions
 test_t_cxx_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17 -fsized-deallocation
 test_t_cxx_LDADD = $(LINK_LIBRARY)
 test_t_cxx_LDFLAGS = $(LINK_IN_PLACE)
+test_t_cxx_runtime_LDADD = $(LINK_LIBRARY)
+test_t_cxx_runtime_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dlopen_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
 test_t_exit_LDADD = $(LINK_LIBRARY)
 test_t_exit_LDFLAGS = $(LINK_IN_PLACE)

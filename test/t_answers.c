@@ -1,0 +1,1009 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library's inner parts where the kernel answers as this machine's does not: files that are cut short or say something
+ * else, more CPUs and quotas, calls that are interrupted, that do half, or that fail at the one place where it matters.
+ *
+ * Each case is a process of its own, before whose end nothing else of the library's runs.
+ */
+#include "inject.h"
+#include "internals.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define check_failed library_check_failed
+#include "api/alloc.h"
+#include "base/errno_name.h"
+#include "base/text.h"
+#include "conf/options.h"
+#include "exit/conditions.h"
+#include "heap/limit.h"
+#include "heap/pool.h"
+#include "os/anchor.h"
+#include "os/os.h"
+#include "os/pressure.h"
+#include "os/process.h"
+#include "os/syscall.h"
+#include "release/backends.h"
+#include "release/probe.h"
+#include "release/uring.h"
+#undef check_failed
+
+/* ---- Files ------------------------------------------------------------------------------------------------------- */
+
+enum { FILES_MAX = 16 };
+
+static struct {
+	const char *path, *text; /* NULL: it is not there */
+} files[FILES_MAX];
+
+static size_t file_of(const long args[6])
+{
+	size_t i = 0;
+
+	while (args && i < FILES_MAX && files[i].path && strcmp((const char *)args[1], files[i].path))
+		i++;
+	return args && i < FILES_MAX && files[i].path ? i : FILES_MAX;
+}
+
+static bool is_made(const long args[6])
+{
+	return file_of(args) < FILES_MAX;
+}
+
+static long open_made(const long args[6])
+{
+	const char *text = files[file_of(args)].text;
+	int fd;
+
+	if (!text)
+		return -ENOENT;
+	fd = (int)syscall(SYS_memfd_create, "made", MFD_CLOEXEC);
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && lseek(fd, 0, SEEK_SET) == 0);
+	return fd;
+}
+
+/* From now on the library finds TEXT at PATH. */
+static void put(const char *path, const char *text)
+{
+	size_t i = 0;
+
+	while (i < FILES_MAX && files[i].path && strcmp(files[i].path, path))
+		i++;
+	CHECK(i < FILES_MAX);
+	if (!i && !files[0].path)
+		inject_add((struct inject_rule){
+			.nr = SYS_openat, .match = is_made, .action = INJECT_ANSWER, .answer = open_made});
+	files[i].path = path;
+	files[i].text = text;
+}
+
+/* The process's, by either of the ways that lead there while it has one thread. */
+static void put_status(const char *text)
+{
+	put("/proc/self/status", text);
+	put("/proc/thread-self/status", text);
+}
+
+static void put_maps(const char *text)
+{
+	put("/proc/self/maps", text);
+	put("/proc/thread-self/maps", text);
+}
+
+/* ---- Calls ------------------------------------------------------------------------------------------------------- */
+
+static void fail(long nr, int error, size_t first, size_t last)
+{
+	inject_add((struct inject_rule){.nr = nr, .action = INJECT_FAIL, .error = error, .first = first, .last = last});
+}
+
+static void answer(long nr, long (*by)(const long args[6]))
+{
+	inject_add((struct inject_rule){.nr = nr, .action = INJECT_ANSWER, .answer = by});
+}
+
+static long one_byte(const long args[6])
+{
+	return os_syscall_kernel(SYS_write, args[0], args[1], 1, 0, 0, 0);
+}
+
+static long nothing(const long args[6])
+{
+	(void)args;
+	return 0;
+}
+
+static void writing(void)
+{
+	char got[8] = "";
+	int fds[2];
+
+	CHECK(pipe(fds) == 0);
+	fail(SYS_write, EINTR, 1, 1);
+	answer(SYS_write, one_byte);
+	CHECK(os_write(fds[1], "abc", 3) == 0);
+	CHECK(read(fds[0], got, sizeof got) == 3 && !strcmp(got, "abc"));
+	inject_clear();
+	answer(SYS_write, nothing);
+	CHECK(os_write(fds[1], "abc", 3) == EIO);
+	inject_clear();
+	CHECK(os_write(-1, "abc", 3) == EBADF);
+}
+
+static void reading(void)
+{
+	char got[8] = "";
+	int fds[2], copy;
+
+	CHECK(pipe(fds) == 0 && write(fds[1], "abc", 3) == 3);
+	fail(SYS_read, EINTR, 1, 2);
+	CHECK(os_read_on(fds[0], got, sizeof got) == 3 && !strcmp(got, "abc"));
+	CHECK(os_read_on(-1, got, sizeof got) == -1);
+	CHECK(os_copy_fd(-1) == -1);
+	copy = os_copy_fd(fds[0]);
+	CHECK(copy >= 100 && fcntl(copy, F_GETFD) == FD_CLOEXEC);
+	os_close_file(&copy);
+	CHECK(copy == -1);
+}
+
+/* ---- CPUs -------------------------------------------------------------------------------------------------------- */
+
+static long eight_cpus(const long args[6])
+{
+	*(unsigned long *)args[2] = 0xff;
+	return 128;
+}
+
+static void quotas(void)
+{
+	static const struct {
+		const char *text;
+		unsigned cpus;
+	} cases[] = {
+		{NULL, 8},
+		{"max 100000\n", 8},
+		{"200000 100000\n", 2},
+		{"250000 100000\n", 3},
+		{"800000 0\n", 8},
+		{"1000", 8},
+		{"1000 ", 8},
+		{"x 100000\n", 8},
+		{"100000 x\n", 8},
+		{"", 8},
+		{"1600000 100000", 8},
+		{"0 100000\n", 8},
+		{"100 -5\n", 8},
+		{"100 100000\n", 1},
+		{" 100000\n", 8},
+	};
+
+	answer(SYS_sched_getaffinity, eight_cpus);
+	for (size_t i = 0; i < LENGTH(cases); i++) {
+		put("/sys/fs/cgroup/cpu.max", cases[i].text);
+		CHECK_SAY(os_cpus() == cases[i].cpus, "%u CPUs by '%s'", os_cpus(),
+			  cases[i].text ? cases[i].text : "(no file)");
+	}
+}
+
+static void no_affinity(void)
+{
+	struct cpu_mask before;
+
+	fail(SYS_sched_getaffinity, EPERM, 1, 2);
+	CHECK(os_cpus() == 1);
+	os_stay_on_cpu(&before);
+	CHECK(before.bytes <= 0);
+	fail(SYS_getcpu, ENOSYS, 1, 1);
+	os_stay_on_cpu(&before);
+	CHECK(before.bytes == 0);
+	fail(SYS_sched_setaffinity, EPERM, 1, 1);
+	os_stay_on_cpu(&before);
+	CHECK(before.bytes == 0);
+	os_leave_cpu(&before);
+	os_stay_on_cpu(&before);
+	CHECK(before.bytes > 0 && os_cpus() >= 1);
+	os_leave_cpu(&before);
+}
+
+static void machine_files(void)
+{
+	static const char online[] = "/sys/devices/system/cpu/online", load[] = "/proc/loadavg";
+
+	put(online, "0-3,5-7\n");
+	CHECK(os_machine_cpus() == 8);
+	put(online, "0");
+	CHECK(os_machine_cpus() == 1);
+	put(online, "");
+	CHECK(os_machine_cpus() == 0);
+	put(online, "none:\n");
+	CHECK(os_machine_cpus() == 0);
+	put(online, "12\n");
+	CHECK(os_machine_cpus() == 13);
+	put(load, "0.00 0.01 0.05 17/80 4711\n");
+	CHECK(os_running() == 17);
+	put(load, "17/80 4711\n");
+	CHECK(os_running() == 17);
+	put(load, "0.00 0.01 0.05\n");
+	CHECK(os_running() == 0);
+	put(load, "0.00 x/80\n");
+	CHECK(os_running() == 0);
+	put(load, NULL);
+	CHECK(os_running() == 0);
+}
+
+static void status_files(void)
+{
+	static const char path[] = "/proc/self/status";
+
+	put(path, "Name:\tx\nVmPTE:\t      12 kB\nVmSwap:\t 1 kB\n");
+	CHECK(os_page_table_bytes() == 12 << 10);
+	put(path, "Name:\tx\nVmPTE:\t12");
+	CHECK(os_page_table_bytes() == 12 << 10);
+	put(path, "Name:\tx\nVmPTE:\t  ");
+	CHECK(os_page_table_bytes() == 0);
+	put(path, "Name:\tx\nVmPTE:\tkB\n");
+	CHECK(os_page_table_bytes() == 0);
+	put(path, "Name:\tx\n");
+	CHECK(os_page_table_bytes() == 0);
+	fail(SYS_prlimit64, EPERM, 1, 1);
+	CHECK(!os_address_space_limited());
+}
+
+static bool same_rights(const char *process, const char *thread)
+{
+	struct os_rights r;
+	bool same;
+
+	put("/proc/self/status", process);
+	put("/proc/thread-self/status", thread);
+	for (int keep = 0; keep < 2; keep++) {
+		os_rights_open(&r, keep);
+		CHECK((r.process >= 0) == (keep && process));
+		if (keep)
+			CHECK(os_rights_same(&r) == same);
+		same = os_rights_same(&r);
+		os_rights_close(&r);
+	}
+	return same;
+}
+
+static void rights(void)
+{
+	static const char root[] = "Uid:\t0\t0\nGid:\t0\nGroups:\t0 \nCapPrm:\t0f\nCapEff:\t0f\nCapBnd:\t0f\n";
+
+	CHECK(same_rights(root, root));
+	CHECK(!same_rights(root, "Uid:\t0\t5\nGid:\t0\nGroups:\t0 \nCapPrm:\t0f\nCapEff:\t0f\nCapBnd:\t0f\n"));
+	CHECK(!same_rights(root, "Uid:\t0\t0\nGid:\t0\nGroups:\t0 \nCapPrm:\t0f\nCapEff:\t0f\nCapBnd:\t0e\n"));
+	CHECK(!same_rights("Uid:\t0\n", "Uid:\t0\t0\n"));
+	/* What is not there, or was not read to its end, is as it may be. */
+	CHECK(same_rights(root, "Name:\tx\n"));
+	CHECK(same_rights("Name:\tx\n", root));
+	CHECK(same_rights("Uid:\t0\t0", root));
+	CHECK(same_rights(root, "Uid:\t0\t0"));
+	CHECK(same_rights("Uid:\t0\t", root));
+	CHECK(same_rights(root, "Uid:\t0\t"));
+}
+
+/* ---- Processes --------------------------------------------------------------------------------------------------- */
+
+static bool any(const char *target)
+{
+	return target[0] != 0;
+}
+
+static bool none(const char *target)
+{
+	return !target[0];
+}
+
+static void descriptors(void)
+{
+	struct os_identity id;
+	int fd = -1;
+
+	CHECK(os_each_descriptor(any, 1000));
+	CHECK(!os_each_descriptor(any, 0) && !os_each_descriptor(none, 1000));
+	put("/proc/thread-self/fd", NULL);
+	CHECK(!os_each_descriptor(any, 1000));
+	CHECK(!os_identify(-1, &id) && os_identify(2, &id));
+	CHECK(os_open_cgroup("/nowhere/at/all", &fd) == ENOENT);
+	CHECK(os_open_cgroup("/tmp", &fd) == EINVAL && fd == -1);
+	fail(SYS_fstatfs, ENOSYS, 1, 1);
+	CHECK(os_open_cgroup("/tmp", &fd) == ENOSYS && fd == -1);
+	fail(SYS_pipe2, EMFILE, 1, 1);
+	CHECK(os_pipe(&fd) == EMFILE);
+	fail(SYS_pidfd_open, ENOSYS, 1, 1);
+	CHECK(os_process_descriptor((uint32_t)getpid()) == -1);
+}
+
+static void keeping_descriptors(void)
+{
+	fail(SYS_close_range, ENOSYS, 1, 1);
+	CHECK(!os_keep_descriptor(2) && fcntl(0, F_GETFD) >= 0);
+	CHECK(dup2(2, 0) == 0 && os_keep_descriptor(0));
+	CHECK(fcntl(0, F_GETFD) >= 0 && fcntl(1, F_GETFD) < 0 && fcntl(2, F_GETFD) < 0);
+}
+
+static void waiting(void)
+{
+	_Atomic uint32_t word = 0;
+	int fds[2];
+
+	CHECK(pipe(fds) == 0);
+	fail(SYS_ppoll, EINTR, 1, 2);
+	fail(SYS_ppoll, ENOSYS, 2, 2);
+	CHECK(os_wait_for_end(fds[0], fds[0], 0) == END_OF_TIME);
+	CHECK(os_wait_for_end(fds[0], fds[0], 0) == END_UNKNOWN);
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(os_wait_for_end(fds[0], -1, 1000) == END_OF_PROCESS);
+	close(fds[1]);
+	CHECK(os_wait_for_end(-1, fds[0], -1) == END_OF_PIPE);
+	os_wait_cleared(&word, 60000); /* it is */
+	fail(SYS_wait4, EINTR, 1, 3);
+	os_sharer_reap(0x7fffffff); /* there is none */
+	CHECK(inject_calls(SYS_wait4) == 4);
+	fail(SYS_readlink, EACCES, 2, 2);
+	CHECK(os_children_are_near() == false && os_children_are_near());
+}
+
+/* ---- The anchor -------------------------------------------------------------------------------------------------- */
+
+static void *hold_and_end(void *unused)
+{
+	CHECK(os_anchor_hold() && os_anchor_hold() && os_anchor_is_held());
+	CHECK(os_anchor_is_only_lock());
+	return unused;
+}
+
+static void anchor(void)
+{
+	pthread_mutexattr_t robust;
+	static pthread_mutex_t other;
+	pthread_t thread;
+
+	CHECK(!os_anchor_is_held() && os_anchor_is_only_lock() && os_anchor_wait());
+	os_anchor_forget();
+	CHECK(pthread_create(&thread, NULL, hold_and_end, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	CHECK(!os_anchor_is_held() && os_anchor_wait()); /* its owner died */
+
+	CHECK(os_anchor_hold());
+	fail(SYS_futex, EAGAIN, 1, 1);
+	fail(SYS_futex, EINTR, 1, 1);
+	fail(SYS_futex, ENOSYS, 1, 1);
+	CHECK(os_anchor_wait() && os_anchor_wait() && !os_anchor_wait());
+	fail(SYS_get_robust_list, ENOSYS, 1, 1);
+	CHECK(!os_anchor_is_only_lock() && os_anchor_is_only_lock());
+	CHECK(pthread_mutexattr_init(&robust) == 0 && pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST) == 0);
+	CHECK(pthread_mutex_init(&other, &robust) == 0 && pthread_mutex_lock(&other) == 0);
+	CHECK(!os_anchor_is_only_lock());
+	CHECK(pthread_mutex_unlock(&other) == 0 && os_anchor_is_only_lock());
+	answer(SYS_get_robust_list, nothing); /* no list */
+	CHECK(os_anchor_is_only_lock());
+}
+
+/* ---- Text -------------------------------------------------------------------------------------------------------- */
+
+static void check_bytes(const char *text, int64_t expected)
+{
+	int64_t n = -1;
+	bool good = text_parse_bytes(text, strlen(text), &n);
+
+	CHECK_SAY(good == (expected >= 0) && (!good || n == expected), "'%s': %lld", text, (long long)n);
+}
+
+static void texts(void)
+{
+	char buf[64];
+	struct text t;
+
+	check_bytes("7", 7);
+	check_bytes("7b", -1);
+	check_bytes("7kb", 7 << 10);
+	check_bytes("7KiB", 7 << 10);
+	check_bytes("7g", (int64_t)7 << 30);
+	check_bytes("8388607T", (int64_t)8388607 << 40);
+	check_bytes("8388608T", -1);
+	check_bytes("7{", -1);
+	check_bytes("B", -1);
+	check_bytes("iB", -1);
+	check_bytes("", -1);
+	check_bytes("-1", -1);
+	check_bytes("9223372036854775807", INT64_MAX);
+	check_bytes("9223372036854775808", -1);
+	check_bytes("92233720368547758070", -1);
+	text_init(&t, buf, sizeof buf);
+	text_put_bytes(&t, (int64_t)3 << 50);
+	CHECK_SAY(!strcmp(buf, "3072T"), "%s", buf);
+	CHECK(!errno_name(0) && !errno_name(-1) && !errno_name(100000) && !strcmp(errno_name(EINTR), "EINTR"));
+}
+
+/* ---- Giving back ------------------------------------------------------------------------------------------------- */
+
+enum { SOME = 3 };
+
+static struct iovec ranges[SOME];
+
+/* Each a region with something in it, and one between two of them. */
+static void make_ranges(void)
+{
+	char *base =
+		mmap(NULL, 2 * (SOME + 1) * REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(base != MAP_FAILED);
+	base = (char *)align_up((uintptr_t)base, REGION_BYTES);
+	for (size_t i = 0; i < SOME; i++) {
+		ranges[i] = (struct iovec){base + 2 * i * REGION_BYTES, REGION_BYTES};
+		*(char *)ranges[i].iov_base = 1;
+	}
+}
+
+/* That backend B gives all of them back, whoever refuses what. */
+static void gives_back(enum release_backend b)
+{
+	int errors[SOME] = {-5, -5, -5};
+
+	make_ranges();
+	backend_run(b, ranges, SOME, errors);
+	for (size_t i = 0; i < SOME; i++)
+		CHECK_SAY(!errors[i] && !*(char *)ranges[i].iov_base, "%s, range %zu: %d", release_name(b), i,
+			  errors[i]);
+	inject_clear();
+}
+
+static size_t failures(int error)
+{
+	return atomic_load(&release_errors[error]);
+}
+
+static void backends(void)
+{
+	gives_back(RELEASE_PROCESS_MADVISE);
+	fail(SYS_process_madvise, EPERM, 1, 0);
+	gives_back(RELEASE_PROCESS_MADVISE);
+	CHECK(failures(EPERM) == SOME);
+	fail(SYS_process_madvise, EINVAL, 2, 2);
+	inject_add((struct inject_rule){.nr = SYS_process_madvise, .action = INJECT_SHORT, .last = 1});
+	gives_back(RELEASE_PROCESS_MADVISE);
+	CHECK(failures(EINVAL) == 0); /* locked memory, which is no failure */
+	answer(SYS_process_madvise, nothing);
+	gives_back(RELEASE_PROCESS_MADVISE);
+	CHECK(failures(EIO) == SOME);
+	fail(SYS_madvise, ENOSYS, 1, SOME);
+	gives_back(RELEASE_REMAP);
+	fail(SYS_madvise, EACCES, 2, 2); /* the advice, not the dropping */
+	gives_back(RELEASE_PT_ADVICE);
+	CHECK(failures(EACCES) == 1);
+	CHECK(release_counters[RELEASE_PT_ADVICE].failures >= 1);
+	backend_count_failure(RELEASE_MADVISE, 0);
+	backend_count_failure(RELEASE_MADVISE, RELEASE_ERRNOS);
+	CHECK(failures(0) == 2);
+}
+
+static void drops_refused(void)
+{
+	int errors[SOME];
+
+	make_ranges();
+	fail(SYS_madvise, ENOMEM, 1, 0);
+	backend_run(RELEASE_PT_ADVICE, ranges, SOME, errors);
+	for (size_t i = 0; i < SOME; i++)
+		CHECK(errors[i] == ENOMEM && *(char *)ranges[i].iov_base == 1);
+	CHECK(release_counters[RELEASE_PT_ADVICE].failures == SOME);
+}
+
+/* A hole in the heap is filled, or stays one where that fails. */
+static void holes(void)
+{
+	unsigned char resident;
+	void *p;
+
+	make_ranges();
+	p = ranges[0].iov_base;
+	CHECK(!release_recover(p, REGION_BYTES)); /* it is none */
+	CHECK(munmap(p, REGION_BYTES) == 0);
+	fail(SYS_mprotect, ENOMEM, 1, 1);
+	CHECK(!release_recover(p, REGION_BYTES));
+	CHECK(mincore(p, 4096, &resident) == -1 && errno == ENOMEM);
+	CHECK(release_recover(p, REGION_BYTES) && !*(char *)p);
+	*(char *)p = 1;
+}
+
+static long elsewhere(const long args[6])
+{
+	return os_syscall_kernel(SYS_mmap, 0, args[1], args[2], args[3] & ~MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+/* A kernel that takes the address for a hint. */
+static void hints(void)
+{
+	static char here[4096];
+
+	answer(SYS_mmap, elsewhere);
+	CHECK(os_reserve_at((void *)((uintptr_t)here & ~(uintptr_t)4095), 4096) == EEXIST);
+	CHECK(inject_calls(SYS_munmap) == 1);
+}
+
+/* ---- Probing ----------------------------------------------------------------------------------------------------- */
+
+static void drop_them(enum release_backend b, const struct iovec *all, size_t n, int *errors)
+{
+	backend_run(b, all, n, errors);
+}
+
+static void drop_none(enum release_backend b, const struct iovec *all, size_t n, int *errors)
+{
+	(void)b, (void)all;
+	memset(errors, 0, n * sizeof *errors);
+}
+
+static void refuse_all(enum release_backend b, const struct iovec *all, size_t n, int *errors)
+{
+	(void)b, (void)all;
+	for (size_t i = 0; i < n; i++)
+		errors[i] = EPERM;
+}
+
+static void probing(void)
+{
+	CHECK(probe_backend(drop_none, RELEASE_MADVISE) == PROBE_REFUSED);
+	CHECK(probe_backend(refuse_all, RELEASE_MADVISE) == PROBE_REFUSED);
+	put("/proc/self/status", "VmPTE:\t");
+	CHECK(probe_backend(drop_them, RELEASE_MADVISE) == PROBE_UNKNOWN);
+	put("/proc/self/status", "Name:\tx\nVmPTE:\t 4000 kB\n");
+	CHECK(probe_backend(drop_them, RELEASE_MADVISE) == PROBE_KEEPS);
+	fail(SYS_mmap, ENOMEM, 1, 1);
+	CHECK(probe_backend(drop_them, RELEASE_MADVISE) == PROBE_UNKNOWN);
+	fail(SYS_mprotect, ENOMEM, 1, 1);
+	CHECK(probe_backend(drop_them, RELEASE_MADVISE) == PROBE_UNKNOWN);
+}
+
+static const char *const growing[] = {"Name:\tx\nVmPTE:\t 4000 kB\n", "Name:\tx\nVmPTE:\t 8000 kB\n"};
+
+static long open_growing(const long args[6])
+{
+	static size_t n;
+	(void)args;
+	files[0].text = growing[n++ % 2];
+	return open_made((const long[6]){0, (long)files[0].path});
+}
+
+/* Others map and unmap at the same time: nothing can be told. */
+static void probing_amid_others(void)
+{
+	files[0].path = "/proc/self/status";
+	inject_add((struct inject_rule){
+		.nr = SYS_openat, .match = is_made, .action = INJECT_ANSWER, .answer = open_growing});
+	CHECK(probe_backend(drop_them, RELEASE_MADVISE) == PROBE_UNKNOWN);
+}
+
+/* ---- The ring ---------------------------------------------------------------------------------------------------- */
+
+static size_t answered, refused;
+
+static void note_answer(void *arg, void *base, size_t bytes, int error)
+{
+	CHECK(arg == &answered && base && bytes == 4096);
+	answered++;
+	refused += error != 0;
+}
+
+enum { MANY = 100 };
+
+static struct iovec pages[MANY];
+
+static void open_ring(void)
+{
+	char *base = mmap(NULL, MANY * 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int error = uring_open();
+
+	if (error)
+		SKIP("no io_uring: errno %d", error);
+	CHECK(base != MAP_FAILED && uring_open() == 0);
+	for (size_t i = 0; i < MANY; i++) {
+		pages[i] = (struct iovec){base + i * 8192, 4096};
+		base[i * 8192] = 1;
+	}
+}
+
+static void ring(void)
+{
+	size_t given;
+
+	CHECK(uring_close());
+	uring_reap(false);
+	CHECK(!uring_submit(pages, 1, note_answer, &answered));
+	open_ring();
+	CHECK(!uring_is_at(0) && !uring_is_at(4096) && uring_changes() % 2 == 0);
+	given = uring_submit(pages, MANY, note_answer, &answered);
+	CHECK_SAY(given && given < MANY, "%zu at once", given);
+	CHECK(uring_fd() >= 0);
+	CHECK(uring_submit(pages + given, 1, note_answer, &answered) <= 1);
+	uring_reap(true);
+	CHECK(answered >= given && !refused);
+	for (size_t i = 0; i < given; i++)
+		CHECK(!*(char *)pages[i].iov_base);
+	CHECK(uring_fd() == -1 && uring_close() && uring_close());
+}
+
+/* The kernel takes nothing, and no more is asked of it, until the ring is made anew. */
+static void ring_that_is_broken(void)
+{
+	open_ring();
+	fail(SYS_io_uring_enter, EBUSY, 1, 1);
+	CHECK(uring_submit(pages, 5, note_answer, &answered) == 0);
+	CHECK(uring_submit(pages, 5, note_answer, &answered) == 0);
+	uring_reap(false);
+	CHECK(!answered && *(char *)pages[0].iov_base == 1);
+	CHECK(uring_open() == 0 && uring_submit(pages, 5, note_answer, &answered) == 5);
+	fail(OS_COMPLETION, EAGAIN, 2, 2);
+	uring_reap(true);
+	CHECK(answered == 5 && refused == 1);
+	CHECK(uring_close());
+}
+
+/* ---- Limits ------------------------------------------------------------------------------------------------------ */
+
+static void limits(void)
+{
+	struct growth g = {.met = LIMIT_NONE};
+	size_t held;
+
+	free(malloc(1));
+	CHECK(pmd_option_set("limit_hard", "1G") == 0);
+	held = limit_held_bytes() >> 12;
+	CHECK(!limit_forbids(&g, 10) && limit_charge(&g, 10) && limit_held == held + 10);
+	CHECK(limit_forbids(&g, ((size_t)1 << 18) + 1) && g.met == LIMIT_HARD && g.wanted == ((size_t)1 << 18) + 1);
+	g = (struct growth){.credit = 20};
+	CHECK(!limit_forbids(&g, 20) && limit_charge(&g, 20) && limit_held == held + 10);
+	CHECK(limit_settle(&g) && limit_held == held + 30 && limit_settle(&g) && limit_held == held + 30);
+	g = (struct growth){.credit = (size_t)1 << 18};
+	CHECK(!limit_settle(&g) && g.met == LIMIT_HARD);
+	limit_sub((size_t)1 << 18);
+	CHECK(!limit_charge(&g, (size_t)1 << 18) && g.met == LIMIT_HARD);
+	CHECK(pmd_option_set("limit_hard", "none") == 0);
+	limit_sub(30);
+}
+
+/* ---- Heaps ------------------------------------------------------------------------------------------------------- */
+
+static void growth(void)
+{
+	void *p = pmd_malloc(1);
+
+	CHECK(p && !heap_grow(&heap_first, heap_first.region_count + 1));
+	for (size_t step = 1; step <= 6; step++) {
+		size_t before = heap_first.top, wanted = heap_first.committed + 4000, rule;
+
+		rule = inject_add((struct inject_rule){
+			.nr = SYS_mprotect, .action = INJECT_FAIL, .error = ENOMEM, .first = step});
+		CHECK(heap_grow(&heap_first, wanted) == !inject_hits(rule));
+		CHECK(heap_first.top == (inject_hits(rule) ? before : wanted));
+		CHECK(step > 1 || inject_hits(rule));
+		inject_clear();
+	}
+	p = pmd_malloc(5 << 20);
+	CHECK(p);
+	memset(p, 1, 5 << 20);
+	pmd_free(p);
+}
+
+static void heaps_without_end(void)
+{
+	int known = 1;
+
+	pmd_free(pmd_malloc(1));
+	CHECK(heap_add(1, 1, 0)); /* there is one */
+	CHECK(!heap_add(1, 1, HEAPS_MAX));
+	fail(SYS_mmap, ENOMEM, 1, 0);
+	CHECK(!heap_add(1, 1, 1) && !heaps[1]);
+	inject_clear();
+	fail(SYS_mprotect, ENOMEM, 1, 0);
+	CHECK(!heap_add(1, 1, 1) && !heaps[1]);
+	inject_clear();
+	fail(SYS_mmap, EEXIST, 1, 1); /* the place is taken */
+	while (known < HEAPS_MAX && heap_add(1, 1, known))
+		known++;
+	CHECK_SAY(known == HEAPS_MAX, "%d heaps", known);
+	CHECK(!heap_slice_anywhere(&known) && meta_bytes());
+	for (size_t i = 0; i < 2000; i++) {
+		void *p = pmd_malloc(i * 100);
+
+		CHECK(p);
+		memset(p, 1, i * 100);
+		pmd_free(p);
+	}
+	pmd_release();
+	pool_count_again();
+	limit_after_fork(true);
+	CHECK(limit_held_bytes() < (size_t)64 << 20);
+}
+
+static void lazily(void)
+{
+	void *p = pmd_malloc(64 << 20);
+
+	CHECK(p);
+	memset(p, 1, 64 << 20);
+	pmd_free(p);
+	heap_make_lazy(&heap_first);
+	CHECK(!heap_first.dirty.count && !atomic_load(&heap_counters.releasing_regions));
+	p = pmd_calloc(1, 64 << 20); /* whatever the kernel has taken by now */
+	CHECK(p);
+	for (size_t i = 0; i < 64 << 20; i += 4096)
+		CHECK(!((char *)p)[i]);
+	memset(p, 1, 64 << 20);
+	pmd_free(p);
+	heap_make_lazy(&heap_first);
+	pmd_release();
+	CHECK(!heap_first.lazy.count);
+}
+
+/* ---- Conditions of a handoff ------------------------------------------------------------------------------------- */
+
+static const char quiet[] = "Name:\tx\nThreads:\t1\nTracerPid:\t0\nSeccomp:\t0\n";
+
+static void set_despite(const char *what)
+{
+	CHECK(pmd_option_set("handoff_despite", what) == 0);
+}
+
+static void sandboxes(void)
+{
+	static const char load[] = "/proc/loadavg";
+
+	pmd_free(pmd_malloc(1));
+	put(load, "0.00 0.01 0.05 1/80 4711\n");
+	put_status(quiet);
+	CHECK(conditions_allow(false, 1 << 30) && !conditions_allow(true, 1 << 30));
+	set_despite("seccomp");
+	CHECK(conditions_allow(true, 1 << 30));
+	set_despite("nothing");
+	put_status("TracerPid:\t77\nSeccomp:\t0\n");
+	CHECK(!conditions_allow(false, 1 << 30));
+	set_despite("ptrace");
+	CHECK(conditions_allow(false, 1 << 30));
+	put_status("TracerPid:\t77\nSeccomp:\t2\n");
+	CHECK(!conditions_allow(false, 1 << 30));
+	set_despite("all");
+	CHECK(conditions_allow(false, 1 << 30));
+	put_status(NULL);
+	CHECK(!conditions_allow(false, 1 << 30));
+	set_despite("nothing");
+	put_status("TracerPid: 0\nSeccomp:\t00\n");
+	CHECK(!conditions_allow(false, 1 << 30));
+	put_status("TracerPid:\t0\n"); /* a kernel without filters: not known */
+	CHECK(!conditions_allow(false, 1 << 30));
+
+	put_status(quiet);
+	put(load, "9.00 9.01 9.05 900/950 4711\n");
+	CHECK(!conditions_allow(false, 1 << 20));
+	CHECK(conditions_allow(false, (size_t)1 << 40));
+	put("/sys/devices/system/cpu/online", "");
+	CHECK(!conditions_allow(false, 1 << 20));
+	set_despite("load");
+	CHECK(conditions_allow(false, 1 << 20));
+}
+
+static void threads_of_its_own(void)
+{
+	static const char load[] = "/proc/loadavg", memory[] = "/proc/meminfo";
+
+	pmd_free(pmd_malloc(1));
+	answer(SYS_sched_getaffinity, eight_cpus);
+	put("/sys/fs/cgroup/cpu.max", NULL);
+	put(load, "0.00 0.01 0.05 1/80 4711\n");
+	put(memory, "MemTotal: 1000000 kB\nMemAvailable: 1000000 kB\n");
+	put_status(quiet);
+	CHECK(conditions_allow_threads(false, 1 << 20) && !conditions_allow_threads(true, 1 << 20));
+	CHECK(!conditions_allow_threads(false, (size_t)1 << 40));
+	set_despite("memory");
+	CHECK(conditions_allow_threads(false, (size_t)1 << 40));
+	set_despite("nothing");
+	put_status("Threads:\t2\nTracerPid:\t0\nSeccomp:\t0\n");
+	CHECK(conditions_allow_threads(false, 1 << 20));
+	put_status("Threads:\t3\nTracerPid:\t0\nSeccomp:\t0\n");
+	CHECK(!conditions_allow_threads(false, 1 << 20));
+	put_status("Threads:\t12\nTracerPid:\t0\nSeccomp:\t0\n");
+	CHECK(!conditions_allow_threads(false, 1 << 20));
+	put_status("TracerPid:\t0\nSeccomp:\t0\n");
+	CHECK(!conditions_allow_threads(false, 1 << 20));
+	put_status("Threads: 1\nTracerPid:\t0\nSeccomp:\t0\n");
+	CHECK(!conditions_allow_threads(false, 1 << 20));
+	put_status(quiet);
+	put(load, "0.00 0.01 0.05 8/80 4711\n");
+	CHECK(!conditions_allow_threads(false, 1 << 20));
+	set_despite("load");
+	CHECK(conditions_allow_threads(false, 1 << 20));
+	set_despite("nothing");
+	put(load, NULL);
+	CHECK(!conditions_allow_threads(false, 1 << 20));
+}
+
+#define PROGRAM "1000-2000 r-xp 00000000 08:01 7          /bin/x\n"
+
+static void mappings(void)
+{
+	static const struct {
+		const char *text;
+		bool no_device;
+	} cases[] = {
+		{PROGRAM, true},
+		{PROGRAM "3000-4000 rw-s 0 0:5 9 /dev/zero (deleted)\n", true},
+		{PROGRAM "3000-4000 rw-s 0 0:5 9 /dev/shm/x\n", true},
+		{PROGRAM "3000-4000 rw-s 0 0:5 9 /dev/dri/card0\n", false},
+		{PROGRAM "3000-4000 rw-s 0 0:5 9 anon_inode:[io_uring]\n", false},
+		{"", false},
+	};
+
+	for (size_t i = 0; i < LENGTH(cases); i++) {
+		put_maps(cases[i].text);
+		CHECK_SAY(conditions_no_device_mapped() == cases[i].no_device, "%s", cases[i].text);
+	}
+	put_maps(NULL);
+	CHECK(!conditions_no_device_mapped());
+	put_maps(PROGRAM "cut short");
+	CHECK(!conditions_no_device_mapped());
+}
+
+static const char *long_text(const char *head, char c, size_t n, const char *tail)
+{
+	static char text[12 << 10];
+
+	CHECK(strlen(head) + n + strlen(tail) < sizeof text);
+	strcpy(text, head);
+	memset(text + strlen(head), c, n);
+	strcpy(text + strlen(head) + n, tail);
+	return text;
+}
+
+static bool helper_allowed(const char *maps, const char *locks)
+{
+	put_maps(maps);
+	put("/proc/locks", locks);
+	return conditions_allow_helper(0, 0);
+}
+
+static void locks(void)
+{
+	static const char data[] = PROGRAM "3000-4000 r--p 0 08:02 99   /srv/data\n";
+	char many[70 * 48] = "";
+
+	CHECK(helper_allowed(PROGRAM, NULL)); /* not read */
+	CHECK(helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:98 0 EOF\n"));
+	CHECK(helper_allowed(
+		data, "1: POSIX  ADVISORY  WRITE 5 08:02:99 0 EOF\n1: -> FLOCK ADVISORY WRITE 5 08:02:99 0 EOF\n"));
+	CHECK(!helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:99 0 EOF\n"));
+	CHECK(helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:9 0 EOF\n"));
+	CHECK(helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:999 0 EOF\n"));
+	CHECK(!helper_allowed(data, NULL));
+	CHECK(!helper_allowed(data, long_text("1: FLOCK  ADVISORY  WRITE 5 ", '7', 50, " 0 EOF\n")));
+	for (int i = 0; i < 65; i++)
+		snprintf(many + strlen(many), 48, "%d: FLOCK  ADVISORY  WRITE 5 08:02:98 0 EOF\n", i);
+	CHECK(!helper_allowed(data, many)); /* more than are looked at */
+	CHECK(!helper_allowed(PROGRAM "3000-4000 rw-s 0 0:5 9 /SYSV00000001 (deleted)\n", ""));
+	CHECK(helper_allowed(PROGRAM "3000-4000 rw-s 0 0:5 9 /memfd:x (deleted)\n", ""));
+	CHECK(!helper_allowed(PROGRAM "3000-4000 rw-s 0 0:5 9 /srv/data\n", ""));
+	CHECK(!helper_allowed(long_text(PROGRAM "3000-4000 rw-p 0 0:5 9 /", 'x', 5000, ""), ""));
+	CHECK(!helper_allowed("", ""));
+	CHECK(!helper_allowed(long_text(PROGRAM "3000-4000 r--p 0 08:02 ", '9', 60, " /srv/data\n"), NULL));
+	CHECK(helper_allowed(long_text(PROGRAM "3000-4000 r--p 0 08:02 ", '9', 60, " /srv/data\n"), ""));
+}
+
+/* ---- Memory pressure --------------------------------------------------------------------------------------------- */
+
+static long with_swap(const long args[6])
+{
+	((struct sysinfo *)args[0])->totalswap = 5;
+	return 0;
+}
+
+static void no_poll(void)
+{
+	static struct pressure p;
+	uint64_t start = os_now_us();
+
+	pressure_open(&p, true);
+	answer(SYS_sysinfo, with_swap);
+	CHECK(pressure_swap_present(&p) || p.dir_len);
+	fail(SYS_ppoll, ENOSYS, 3, 0);
+	fail(SYS_ppoll, EINTR, 1, 2);
+	CHECK(pressure_wait(&p, -1, 20) == WAIT_TIMEOUT); /* the futex serves */
+	CHECK(os_now_us() - start >= 19000 && p.wake == -1);
+	pressure_wake(&p);
+	CHECK(pressure_wait(&p, -1, -1) == WAIT_WOKEN);
+	pressure_close(&p);
+}
+
+/* Programs close what they did not open. */
+static void closed_by_others(void)
+{
+	static struct pressure p;
+	static const char root[] = "/nowhere";
+
+	pressure_root = root;
+	pressure_open(&p, true);
+	if (p.wake < 0)
+		SKIP("no signalfd");
+	p.events = fcntl(2, F_DUPFD_CLOEXEC, 200);
+	close(p.events);
+	CHECK(pressure_wait(&p, -1, 10) == WAIT_TIMEOUT && p.events == -1);
+	close(p.wake);
+	CHECK(pressure_wait(&p, -1, 10) == WAIT_TIMEOUT && p.wake == -1);
+	pressure_wake(&p);
+	CHECK(pressure_wait(&p, -1, -1) == WAIT_WOKEN);
+	pressure_close(&p);
+}
+
+/* ---- All --------------------------------------------------------------------------------------------------------- */
+
+#define CASE(name)          \
+	{                   \
+#name, name \
+	}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	CASE(writing),
+	CASE(reading),
+	CASE(quotas),
+	CASE(no_affinity),
+	CASE(machine_files),
+	CASE(status_files),
+	CASE(rights),
+	CASE(descriptors),
+	CASE(waiting),
+	CASE(keeping_descriptors),
+	CASE(anchor),
+	CASE(texts),
+	CASE(backends),
+	CASE(drops_refused),
+	CASE(holes),
+	CASE(hints),
+	CASE(probing),
+	CASE(ring),
+	CASE(ring_that_is_broken),
+	CASE(limits),
+	CASE(growth),
+	CASE(heaps_without_end),
+	CASE(lazily),
+	CASE(sandboxes),
+	CASE(threads_of_its_own),
+	CASE(mappings),
+	CASE(locks),
+	CASE(no_poll),
+	CASE(closed_by_others),
+	CASE(probing_amid_others),
+};
+
+int main(void)
+{
+	unsigned failed = 0;
+
+	for (size_t i = 0; i < LENGTH(cases); i++) {
+		pid_t pid = fork();
+		int status;
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			check_child(60);
+			cases[i].run();
+			_exit(0);
+		}
+		status = check_wait(pid);
+		if (!WIFEXITED(status) || (WEXITSTATUS(status) && WEXITSTATUS(status) != EXIT_SKIP)) {
+			check_say("%s: wait status %#x\n", cases[i].name, (unsigned)status);
+			failed++;
+		}
+	}
+	return failed != 0;
+}
