@@ -24,6 +24,7 @@
 #include "base/text.h"
 #include "conf/options.h"
 #include "exit/conditions.h"
+#include "exit/handoff.h"
 #include "heap/limit.h"
 #include "heap/pool.h"
 #include "os/anchor.h"
@@ -38,7 +39,7 @@
 
 /* ---- Files ------------------------------------------------------------------------------------------------------- */
 
-enum { FILES_MAX = 16 };
+enum { FILES_MAX = 32 };
 
 static struct {
 	const char *path, *text; /* NULL: it is not there */
@@ -193,6 +194,12 @@ static void quotas(void)
 	}
 }
 
+static long far_cpu(const long args[6])
+{
+	*(unsigned *)args[0] = 5000;
+	return 0;
+}
+
 static void no_affinity(void)
 {
 	struct cpu_mask before;
@@ -204,6 +211,10 @@ static void no_affinity(void)
 	fail(SYS_getcpu, ENOSYS, 1, 1);
 	os_stay_on_cpu(&before);
 	CHECK(before.bytes == 0);
+	answer(SYS_getcpu, far_cpu);
+	os_stay_on_cpu(&before);
+	CHECK(before.bytes == 0);
+	inject_clear();
 	fail(SYS_sched_setaffinity, EPERM, 1, 1);
 	os_stay_on_cpu(&before);
 	CHECK(before.bytes == 0);
@@ -225,6 +236,8 @@ static void machine_files(void)
 	CHECK(os_machine_cpus() == 0);
 	put(online, "none:\n");
 	CHECK(os_machine_cpus() == 0);
+	put(online, "x7\n");
+	CHECK(os_machine_cpus() == 8);
 	put(online, "12\n");
 	CHECK(os_machine_cpus() == 13);
 	put(load, "0.00 0.01 0.05 17/80 4711\n");
@@ -352,6 +365,10 @@ static void waiting(void)
 	CHECK(inject_calls(SYS_wait4) == 4);
 	fail(SYS_readlink, EACCES, 2, 2);
 	CHECK(os_children_are_near() == false && os_children_are_near());
+	fail(SYS_readlink, EACCES, 1, 1);
+	CHECK(!os_children_are_near());
+	if (unshare(CLONE_NEWPID) == 0)
+		CHECK(!os_children_are_near());
 }
 
 /* ---- The anchor -------------------------------------------------------------------------------------------------- */
@@ -361,6 +378,23 @@ static void *hold_and_end(void *unused)
 	CHECK(os_anchor_hold() && os_anchor_hold() && os_anchor_is_held());
 	CHECK(os_anchor_is_only_lock());
 	return unused;
+}
+
+/* The anchor last, which is then the first on the list. */
+static void *hold_both(void *other)
+{
+	CHECK(pthread_mutex_lock(other) == 0 && os_anchor_hold());
+	CHECK(!os_anchor_is_only_lock());
+	return NULL;
+}
+
+static long list_with_pending(const long args[6])
+{
+	static struct robust_list_head head;
+
+	head.list.next = head.list_op_pending = &head.list; /* the thread is about to take another */
+	*(struct robust_list_head **)args[1] = &head;
+	return 0;
 }
 
 static void anchor(void)
@@ -381,10 +415,15 @@ static void anchor(void)
 	CHECK(os_anchor_wait() && os_anchor_wait() && !os_anchor_wait());
 	fail(SYS_get_robust_list, ENOSYS, 1, 1);
 	CHECK(!os_anchor_is_only_lock() && os_anchor_is_only_lock());
+	inject_add((struct inject_rule){
+		.nr = SYS_get_robust_list, .action = INJECT_ANSWER, .answer = list_with_pending, .last = 1});
+	CHECK(!os_anchor_is_only_lock());
 	CHECK(pthread_mutexattr_init(&robust) == 0 && pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST) == 0);
 	CHECK(pthread_mutex_init(&other, &robust) == 0 && pthread_mutex_lock(&other) == 0);
 	CHECK(!os_anchor_is_only_lock());
 	CHECK(pthread_mutex_unlock(&other) == 0 && os_anchor_is_only_lock());
+	os_anchor_forget();
+	CHECK(pthread_create(&thread, NULL, hold_both, &other) == 0 && pthread_join(thread, NULL) == 0);
 	answer(SYS_get_robust_list, nothing); /* no list */
 	CHECK(os_anchor_is_only_lock());
 }
@@ -649,6 +688,33 @@ static void ring_that_is_broken(void)
 	CHECK(uring_close());
 }
 
+static void *pass_time(void *unused)
+{
+	for (;;) {
+		usleep(1000);
+		inject_advance_ms(1000);
+	}
+	return unused;
+}
+
+/* What a ring never answers is settled when there is a new one. */
+static void ring_that_is_stuck(void)
+{
+	pthread_t thread;
+
+	open_ring();
+	CHECK(pthread_create(&thread, NULL, pass_time, NULL) == 0);
+	fail(SYS_io_uring_enter, -5, 1, 1); /* the answer is that it took five */
+	CHECK(uring_submit(pages, 5, note_answer, &answered) == 5);
+	CHECK(!uring_close() && !answered);
+	CHECK(uring_open() == 0 && answered == 5 && refused == 5);
+	fail(SYS_io_uring_enter, -5, 1, 1);
+	CHECK(uring_submit(pages, 5, note_answer, &answered) == 5);
+	CHECK(!uring_close() && answered == 5);
+	uring_reap(false);
+	CHECK(answered == 10 && refused == 10);
+}
+
 /* ---- Limits ------------------------------------------------------------------------------------------------------ */
 
 static void limits(void)
@@ -702,6 +768,7 @@ static void heaps_without_end(void)
 	pmd_free(pmd_malloc(1));
 	CHECK(heap_add(1, 1, 0)); /* there is one */
 	CHECK(!heap_add(1, 1, HEAPS_MAX));
+	CHECK(!heap_add((size_t)1 << 26, 1, 1)); /* all of the address space */
 	fail(SYS_mmap, ENOMEM, 1, 0);
 	CHECK(!heap_add(1, 1, 1) && !heaps[1]);
 	inject_clear();
@@ -788,6 +855,15 @@ static void sandboxes(void)
 	CHECK(conditions_allow(false, (size_t)1 << 40));
 	put("/sys/devices/system/cpu/online", "");
 	CHECK(!conditions_allow(false, 1 << 20));
+	/* 50 MiB take 3 ms, eight others' turns 6 ms on eight CPUs, and less where the machine has more than those. */
+	answer(SYS_sched_getaffinity, eight_cpus);
+	put("/sys/fs/cgroup/cpu.max", NULL);
+	put(load, "9.00 9.01 9.05 9/950 4711\n");
+	CHECK(!conditions_allow(false, 50 << 20));
+	put("/sys/devices/system/cpu/online", "0-63\n");
+	CHECK(conditions_allow(false, 50 << 20));
+	put(load, "9.00 9.01 9.05 900/950 4711\n");
+	CHECK(!conditions_allow(false, 1 << 20));
 	set_despite("load");
 	CHECK(conditions_allow(false, 1 << 20));
 }
@@ -831,6 +907,7 @@ static void threads_of_its_own(void)
 
 static void mappings(void)
 {
+	static char too_many[150000];
 	static const struct {
 		const char *text;
 		bool no_device;
@@ -850,6 +927,9 @@ static void mappings(void)
 	put_maps(NULL);
 	CHECK(!conditions_no_device_mapped());
 	put_maps(PROGRAM "cut short");
+	CHECK(!conditions_no_device_mapped());
+	memset(too_many, '\n', sizeof too_many - 1);
+	put_maps(too_many);
 	CHECK(!conditions_no_device_mapped());
 }
 
@@ -882,6 +962,8 @@ static void locks(void)
 		data, "1: POSIX  ADVISORY  WRITE 5 08:02:99 0 EOF\n1: -> FLOCK ADVISORY WRITE 5 08:02:99 0 EOF\n"));
 	CHECK(!helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:99 0 EOF\n"));
 	CHECK(helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:9 0 EOF\n"));
+	CHECK(!helper_allowed(PROGRAM "3000-4000 r--p 0 08:02 99\n", "1: FLOCK  ADVISORY  WRITE 5 08:02:99 0 EOF\n"));
+	CHECK(!helper_allowed(PROGRAM "3000-4000 r--p 0 08:02 99\n", "1: FLOCK  ADVISORY  WRITE 5 08:02:99"));
 	CHECK(helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:999 0 EOF\n"));
 	CHECK(!helper_allowed(data, NULL));
 	CHECK(!helper_allowed(data, long_text("1: FLOCK  ADVISORY  WRITE 5 ", '7', 50, " 0 EOF\n")));
@@ -889,6 +971,7 @@ static void locks(void)
 		snprintf(many + strlen(many), 48, "%d: FLOCK  ADVISORY  WRITE 5 08:02:98 0 EOF\n", i);
 	CHECK(!helper_allowed(data, many)); /* more than are looked at */
 	CHECK(!helper_allowed(PROGRAM "3000-4000 rw-s 0 0:5 9 /SYSV00000001 (deleted)\n", ""));
+	CHECK(!helper_allowed(PROGRAM "zz-4000 rw-s 0 0:5 9 /srv/data\n", ""));
 	CHECK(helper_allowed(PROGRAM "3000-4000 rw-s 0 0:5 9 /memfd:x (deleted)\n", ""));
 	CHECK(!helper_allowed(PROGRAM "3000-4000 rw-s 0 0:5 9 /srv/data\n", ""));
 	CHECK(!helper_allowed(long_text(PROGRAM "3000-4000 rw-p 0 0:5 9 /", 'x', 5000, ""), ""));
@@ -942,6 +1025,373 @@ static void closed_by_others(void)
 	pressure_close(&p);
 }
 
+static long exists_made(const long args[6])
+{
+	size_t i = file_of(args);
+
+	return i < FILES_MAX && files[i].text ? 0 : -ENOENT;
+}
+
+#define GROUP "/sys/fs/cgroup/a"
+#define OLD   "/sys/fs/cgroup/memory/b"
+
+static void put_groups(void)
+{
+	answer(SYS_faccessat, exists_made);
+	put("/proc/self/cgroup", "5:cpu:/c\n4:hugetlb,memory:/b\n0::/a\n");
+	put("/proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 1000000 kB\n");
+	put("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+	put(GROUP, "");
+	put(GROUP "/cgroup.events", "");
+	put(OLD, "");
+}
+
+static bool has_room(const char *used, const char *stat, uint64_t bytes)
+{
+	put(GROUP "/memory.current", used);
+	put(GROUP "/memory.stat", stat);
+	return pressure_has_room(bytes, 0);
+}
+
+static bool has_old_room(const char *used, const char *stat, uint64_t bytes)
+{
+	put(OLD "/memory.usage_in_bytes", used);
+	put(OLD "/memory.stat", stat);
+	return pressure_has_room(bytes, 0);
+}
+
+static long no_memory(const long args[6])
+{
+	*(struct sysinfo *)args[0] = (struct sysinfo){.totalram = 1600, .freeram = 99, .mem_unit = 4096};
+	return 0;
+}
+
+static void room(void)
+{
+	put_groups();
+	answer(SYS_sysinfo, no_memory);
+	CHECK(pressure_machine_has_room(1000000ull << 10) && !pressure_machine_has_room((1000000ull << 10) + 1));
+	CHECK(has_room("900000\n", "", 1 << 20)); /* no limit */
+	put(GROUP "/memory.max", "1000000\n");
+	CHECK(has_room("900000\n", "inactive_file 50000\n", 100000));
+	CHECK(has_room("900000\n", "inactive_file 50000\n", 150000));
+	CHECK(!has_room("900000\n", "inactive_file 50000\n", 150001));
+	CHECK(!has_room("1100000\n", "", 1) && has_room("1100000\n", "inactive_file 200000\n", 100000));
+	CHECK(has_room("1100000\n", "inactive_file 9999999\n", 1000000));
+	CHECK(has_room(NULL, "", 1 << 20));
+	put(OLD "/memory.limit_in_bytes", "1000000\n");
+	CHECK(has_old_room("900000\n", "total_inactive_file 50000\n", 150000));
+	CHECK(!has_old_room("900000\n", "total_inactive_file 50000\n", 150001));
+	put("/proc/self/cgroup",
+	    "x\n\n5:cpu\n5:cpu:/c\n4:memory:/b"); /* cut short: the root, which has no limit here */
+	CHECK(pressure_has_room(1 << 20, 0));
+	put("/proc/self/cgroup", "5:memory");
+	CHECK(pressure_has_room(1 << 20, 0));
+	put("/proc/77/cgroup", "4:memory:/b\n");
+	CHECK(!pressure_has_room(150001, 77) && pressure_has_room(150000, 77));
+	put("/proc/77/cgroup", NULL);
+	CHECK(!pressure_has_room(1, 77)); /* it is gone */
+}
+
+static short fired[5];
+
+static long poll_made(const long args[6])
+{
+	struct pollfd *fds = (struct pollfd *)args[0];
+	long n = 0;
+
+	for (long i = 0; i < args[1]; i++) {
+		fds[i].revents = fds[i].fd >= 0 ? fired[i] : 0;
+		n += fds[i].revents != 0;
+	}
+	return n;
+}
+
+static void change(int fd, const char *text)
+{
+	CHECK(ftruncate(fd, 0) == 0 && pwrite(fd, text, strlen(text), 0) == (ssize_t)strlen(text));
+}
+
+static void listening(void)
+{
+	static struct pressure p;
+
+	put_groups();
+	put(GROUP "/memory.max", "1000000\n");
+	put(GROUP "/memory.current", "990000\n");
+	put(GROUP "/memory.events", "low 0\nhigh 5\nmax 0\noom 0\n");
+	put(GROUP "/memory.pressure", "full avg10=0.00\n");
+	put("/proc/pressure/memory", "full avg10=0.00\n");
+	pressure_open(&p, true);
+	CHECK(p.events >= 0 && p.events_seen == 5 && pressure_has_source(&p));
+
+	/* The limit was met, and is near; met, and far again. */
+	answer(SYS_ppoll, poll_made);
+	fired[3] = POLLPRI | POLLERR;
+	change(p.events, "low 0\nhigh 9\nmax 0\noom 0\n");
+	CHECK(pressure_wait(&p, -1, 0) == WAIT_PRESSURE);
+	p.events_from_ms = 0;
+	put(GROUP "/memory.current", "500000\n");
+	change(p.events, "low 0\nhigh 9\nmax 1\noom 0\n");
+	CHECK(pressure_wait(&p, -1, 0) == WAIT_TIMEOUT && p.events_seen == 10);
+
+	/* Triggers of which neither is taken, one, both; one that says so of a machine whose size is unknown. */
+	fired[3] = 0;
+	for (int refused_writes = 4; refused_writes >= 0; refused_writes -= 2) {
+		os_close_file(&p.group);
+		os_close_file(&p.machine);
+		if (refused_writes)
+			fail(SYS_write, EINVAL, 1, (size_t)refused_writes);
+		p.triggers_at_ms = 1;
+		CHECK(pressure_wait(&p, -1, 0) == WAIT_TIMEOUT);
+		CHECK((p.group >= 0) == (refused_writes < 2) && (p.machine >= 0) == (refused_writes < 4));
+		inject_clear();
+		inject_add((struct inject_rule){
+			.nr = SYS_openat, .match = is_made, .action = INJECT_ANSWER, .answer = open_made});
+		answer(SYS_faccessat, exists_made);
+		answer(SYS_ppoll, poll_made);
+	}
+	CHECK(pressure_has_source(&p));
+	fired[2] = POLLPRI;
+	put("/proc/meminfo", "");
+	CHECK(pressure_wait(&p, -1, 0) == WAIT_TIMEOUT);
+	put("/proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 1000 kB\n");
+	CHECK(pressure_wait(&p, -1, 0) == WAIT_PRESSURE);
+	fired[2] = 0;
+
+	p.triggers_at_ms = 1; /* those that are there are kept */
+	CHECK(pressure_wait(&p, -1, 0) == WAIT_TIMEOUT && p.group >= 0 && p.machine >= 0);
+	os_close_file(&p.group);
+	CHECK(pressure_has_source(&p));
+
+	/* A limit without figures, and one that says nothing; the group's name alone, and another one's. */
+	put(GROUP "/memory.current", NULL);
+	CHECK(!pressure_check(&p));
+	put(GROUP "/memory.current", "990000 bytes\n");
+	CHECK(pressure_check(&p));
+	put(GROUP "/memory.max", "-1\n");
+	CHECK(!pressure_check(&p) && !p.limit_len);
+	put("/sys/fs/cgroup/d", "");
+	put("/sys/fs/cgroup/d/memory.max", "1000000:\n");
+	put("/sys/fs/cgroup/d/memory.current", "990000\n");
+	put("/proc/self/cgroup", "0::/d\n");
+	CHECK(pressure_check(&p));
+	put("/proc/self/cgroup", "0::/a");
+	CHECK(!pressure_check(&p) && !strcmp(p.dir, "/sys/fs/cgroup"));
+	put("/proc/self/cgroup", "0::/a\n");
+	CHECK(!pressure_check(&p) && !strcmp(p.dir, GROUP));
+
+	/* No triggers, and files that say nothing. */
+	pressure_close(&p);
+	put(GROUP "/memory.pressure", NULL);
+	CHECK(!pressure_check(&p));
+	answer(SYS_sysinfo, with_swap);
+	CHECK(pressure_swap_present(&p));
+	put(GROUP "/memory.swap.max", "0\n");
+	CHECK(!pressure_swap_present(&p));
+	pressure_close(&p);
+}
+
+/* ---- Who measures the end ---------------------------------------------------------------------------------------- */
+
+static void end_is_told(void)
+{
+	const struct timespec at_once = {0, 0}, long_enough = {20, 0};
+	siginfo_t info;
+	sigset_t set;
+	pid_t pid;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGURG);
+	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_child(20);
+		atomic_store(&options.time_exit, 1); /* not its parent */
+		handoff_begin();
+		atomic_store(&options.time_exit, getpid());
+		pid = (pid_t)syscall(SYS_fork); /* of which the library was not told */
+		if (pid == 0) {
+			handoff_begin();
+			_exit(0);
+		}
+		CHECK(check_wait(pid) == 0 && sigtimedwait(&set, &info, &at_once) == -1);
+		atomic_store(&options.time_exit, getppid());
+		handoff_begin();
+		handoff_begin();
+		_exit(0);
+	}
+	CHECK(sigtimedwait(&set, &info, &long_enough) == SIGURG && info.si_pid == pid);
+	CHECK((uintptr_t)info.si_value.sival_ptr <= os_now_us());
+	CHECK(check_wait(pid) == 0 && sigtimedwait(&set, &info, &at_once) == -1);
+}
+
+static void refused_options(void)
+{
+	char text[OPTION_TEXT + 1] = "";
+
+	CHECK(pmd_option_set("handoff_cgroup", "") == EINVAL && pmd_option_set("handoff_cgroup", "a b") == EINVAL);
+	CHECK(pmd_option_set("handoff_cgroup", "a\177") == EINVAL);
+	memset(text, 'x', OPTION_TEXT);
+	CHECK(pmd_option_set("handoff_cgroup", text) == EINVAL);
+	text[OPTION_TEXT - 1] = 0;
+	CHECK(pmd_option_set("handoff_cgroup", text) == EPERM); /* good, but only at the start */
+	CHECK(pmd_limit(SIZE_MAX, SIZE_MAX) == 0 && pmd_limit(2, 1) == EINVAL && pmd_limit(0, 0) == 0);
+	CHECK(pmd_thread_set_arena(100000) == EINVAL);
+	CHECK(pmd_stats_print(2, (enum pmd_format)77) == EINVAL);
+}
+
+/* ---- The background thread --------------------------------------------------------------------------------------- */
+
+static void *dirty_memory(void)
+{
+	void *p = pmd_malloc(64 << 20);
+
+	CHECK(p);
+	memset(p, 1, 64 << 20);
+	pmd_free(p);
+	return p;
+}
+
+/* Time passes until COUNT's value is reached, or not. */
+static bool comes_to(const _Atomic size_t *count, bool zero)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (!atomic_load(count) == zero)
+			return true;
+		inject_advance_ms(100);
+		usleep(2000);
+	}
+	return false;
+}
+
+/* Where there is swap, what is free is marked so that it is not written there. */
+static void swap(void)
+{
+	pressure_root = "/nowhere";
+	answer(SYS_sysinfo, with_swap);
+	CHECK(pmd_option_set("decay_ms", "3600000") == 0);
+	dirty_memory();
+	CHECK(comes_to(&heap_counters.lazy_bytes, false) && atomic_load(&heap_counters.dirty_regions));
+	pmd_release();
+	CHECK(!atomic_load(&heap_counters.dirty_regions));
+}
+
+/* Nothing decays and nothing tells of pressure: what may stay, stays, and there is nothing to wake for. */
+static void blind(void)
+{
+	pressure_root = "/nowhere";
+	CHECK(pmd_option_set("decay_ms", "-1") == 0);
+	for (int i = 0; i < 3; i++) {
+		dirty_memory();
+		inject_advance_ms(100000);
+		usleep(20000);
+		CHECK(atomic_load(&heap_counters.dirty_regions));
+	}
+	CHECK(pmd_option_set("dirty_max", "0") == 0);
+	dirty_memory();
+	CHECK(comes_to(&heap_counters.dirty_regions, true));
+}
+
+/* ---- No memory for a heap ---------------------------------------------------------------------------------------- */
+
+/* Before the library's own constructors. */
+__attribute__((constructor(101))) static void refuse_heap(void)
+{
+	const char *text = getenv("NO_HEAP");
+	long nr;
+	size_t first;
+
+	if (text && sscanf(text, "%ld,%zu", &nr, &first) == 2)
+		fail(nr, ENOMEM, first, 0);
+}
+
+static int without_heap(void)
+{
+	struct pmd_stats stats = {.size = sizeof stats};
+	void *p = &stats;
+
+	for (int i = 0; i < 2; i++) {
+		errno = 0;
+		CHECK(!pmd_malloc(1) && errno == ENOMEM);
+		CHECK(!pmd_calloc(1, 1) && !pmd_realloc(NULL, 5 << 20) && !pmd_aligned_alloc(1 << 20, 1));
+		CHECK(pmd_posix_memalign(&p, 64, 1) == ENOMEM && p == &stats);
+	}
+	pmd_free(NULL);
+	CHECK(!pmd_release() && !pmd_thread_arena() && pmd_thread_set_arena(0) == ENOMEM);
+	pmd_thread_flush();
+	CHECK(pmd_stats_get(&stats) == 0 && !stats.live_bytes);
+	CHECK(pmd_limit(0, 0) == 0 && pmd_option_set("decay_ms", "5") == 0);
+	handoff_begin_last();
+	return 0;
+}
+
+/* As far as it goes: what is not refused can be used. */
+static void *use_little(void *arena)
+{
+	static const size_t sizes[] = {1, 100, 5000, 100000, 3 << 20, 70 << 20};
+
+	pmd_thread_set_arena((unsigned)(uintptr_t)arena);
+	for (size_t i = 0; i < LENGTH(sizes); i++) {
+		char *p = pmd_calloc(1, sizes[i]), *q;
+
+		CHECK(p || errno == ENOMEM);
+		if (!p)
+			continue;
+		CHECK(!p[0] && !p[sizes[i] - 1]);
+		memset(p, 1, sizes[i]);
+		q = pmd_realloc(p, 3 * sizes[i]);
+		CHECK(q || errno == ENOMEM);
+		p = q ? q : p;
+		CHECK(p[0] == 1 && p[sizes[i] - 1] == 1);
+		pmd_free(p);
+	}
+	return NULL;
+}
+
+static int with_little(void)
+{
+	char value[32];
+	pthread_t thread;
+
+	CHECK(pmd_option_get("decay_ms", value, sizeof value) == 0 && !strcmp(value, "7"));
+	for (uintptr_t arena = 0; arena < 4; arena++) {
+		use_little((void *)arena);
+		CHECK(pthread_create(&thread, NULL, use_little, (void *)(arena + 4)) == 0);
+		CHECK(pthread_join(thread, NULL) == 0);
+	}
+	pmd_release();
+	inject_clear();
+	return 0;
+}
+
+static void start_without_heap(long nr, size_t first)
+{
+	char text[32];
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_child(20);
+		snprintf(text, sizeof text, "%ld,%zu", nr, first);
+		setenv("NO_HEAP", text, 1);
+		setenv("PMDALLOC_CONF", ",,decay_ms:7,,", 1);
+		execl("/proc/self/exe", "t_answers", NULL);
+		_exit(126);
+	}
+	CHECK_SAY(check_wait(pid) == 0, "system call %ld from number %zu on", nr, first);
+}
+
+static void no_heap(void)
+{
+	start_without_heap(SYS_mmap, 1);
+	for (size_t first = 1; first < 16; first++)
+		start_without_heap(SYS_mprotect, first);
+	for (size_t first = 2; first < 5; first++)
+		start_without_heap(SYS_mmap, first);
+}
+
 /* ---- All --------------------------------------------------------------------------------------------------------- */
 
 #define CASE(name)          \
@@ -982,6 +1432,14 @@ static const struct {
 	CASE(locks),
 	CASE(no_poll),
 	CASE(closed_by_others),
+	CASE(room),
+	CASE(listening),
+	CASE(end_is_told),
+	CASE(refused_options),
+	CASE(ring_that_is_stuck),
+	CASE(swap),
+	CASE(blind),
+	CASE(no_heap),
 	CASE(probing_amid_others),
 };
 
@@ -989,6 +1447,8 @@ int main(void)
 {
 	unsigned failed = 0;
 
+	if (getenv("NO_HEAP"))
+		return pmd_malloc(1) ? with_little() : without_heap();
 	for (size_t i = 0; i < LENGTH(cases); i++) {
 		pid_t pid = fork();
 		int status;

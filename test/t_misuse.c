@@ -137,6 +137,22 @@ static void half_way(size_t size)
 	bad_free((char *)block_of(size) + size / 2);
 }
 
+/* In a region of which the block has every slice, and in the last one, which others share. */
+static void far_into_many_regions(size_t size)
+{
+	bad_free((char *)block_of(size + 64 * MIB) + 33 * MIB);
+}
+
+static void late_in_many_regions(size_t size)
+{
+	bad_free((char *)block_of(size + 64 * MIB) + 64 * MIB);
+}
+
+static void behind_many_regions(size_t size)
+{
+	bad_free((char *)block_of(64 * MIB + 64 * KIB) + 65 * MIB + (size & 15));
+}
+
 static void last_bytes(size_t size)
 {
 	if (size <= 16)
@@ -347,6 +363,9 @@ static const struct misuse cases[] = {
 	{"p + 16", sixteen_bytes_in, NO_BLOCK},
 	{"p + size / 2", half_way, NO_BLOCK},
 	{"p + size - 16", last_bytes, NO_BLOCK},
+	{"p + 33 of 64 MiB", far_into_many_regions, NO_BLOCK},
+	{"p + 64 of 64 MiB", late_in_many_regions, NO_BLOCK},
+	{"64 MiB, p + 65 MiB", behind_many_regions, NO_BLOCK},
 	{"p + 16 KiB", sixteen_kib_away, NO_BLOCK},
 	{"p + 1 GiB", one_gib_away, NO_BLOCK},
 	{"p - 64 KiB - 16", below_the_block, NO_BLOCK},
