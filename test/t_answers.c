@@ -320,7 +320,7 @@ static bool none(const char *target)
 static void descriptors(void)
 {
 	struct os_identity id;
-	int fd = -1;
+	int fd = -1, fds[2];
 
 	CHECK(os_each_descriptor(any, 1000));
 	CHECK(!os_each_descriptor(any, 0) && !os_each_descriptor(none, 1000));
@@ -332,7 +332,7 @@ static void descriptors(void)
 	fail(SYS_fstatfs, ENOSYS, 1, 1);
 	CHECK(os_open_cgroup("/tmp", &fd) == ENOSYS && fd == -1);
 	fail(SYS_pipe2, EMFILE, 1, 1);
-	CHECK(os_pipe(&fd) == EMFILE);
+	CHECK(os_pipe(fds) == EMFILE);
 	fail(SYS_pidfd_open, ENOSYS, 1, 1);
 	CHECK(os_process_descriptor((uint32_t)getpid()) == -1);
 }
