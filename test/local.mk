@@ -18,7 +18,6 @@ COMPILED_TESTS = \
 	test/t_compat \
 	test/t_dirty \
 	test/t_cxx \
-	test/t_cxx_runtime \
 	test/t_dlopen \
 	test/t_exit \
 	test/t_exit_armed \
@@ -56,6 +55,13 @@ COMPILED_TESTS = \
 if !SANITIZED
 COMPILED_TESTS += test/t_exit_matrix_static test/t_lifecycle_static test/t_static_archive test/t_static_cxx test/t_static_object
 STATIC_UNLESS_SANITIZED = -all-static
+endif
+
+# A sanitizer's run-time library has operators of its own.
+if OVERRIDE
+if !SANITIZED
+COMPILED_TESTS += test/t_cxx_runtime
+endif
 endif
 
 # With the library's sources built a second time, so that a test stands between them and the kernel: test/inject.h. Static, so
