@@ -954,7 +954,7 @@ static bool helper_allowed(const char *maps, const char *locks)
 static void locks(void)
 {
 	static const char data[] = PROGRAM "3000-4000 r--p 0 08:02 99   /srv/data\n";
-	char many[70 * 48] = "";
+	char many[70 * 64] = "";
 
 	CHECK(helper_allowed(PROGRAM, NULL)); /* not read */
 	CHECK(helper_allowed(data, "1: FLOCK  ADVISORY  WRITE 5 08:02:98 0 EOF\n"));
@@ -968,7 +968,7 @@ static void locks(void)
 	CHECK(!helper_allowed(data, NULL));
 	CHECK(!helper_allowed(data, long_text("1: FLOCK  ADVISORY  WRITE 5 ", '7', 50, " 0 EOF\n")));
 	for (int i = 0; i < 65; i++)
-		snprintf(many + strlen(many), 48, "%d: FLOCK  ADVISORY  WRITE 5 08:02:98 0 EOF\n", i);
+		snprintf(many + strlen(many), 64, "%d: FLOCK  ADVISORY  WRITE 5 08:02:98 0 EOF\n", i);
 	CHECK(!helper_allowed(data, many)); /* more than are looked at */
 	CHECK(!helper_allowed(PROGRAM "3000-4000 rw-s 0 0:5 9 /SYSV00000001 (deleted)\n", ""));
 	CHECK(!helper_allowed(PROGRAM "zz-4000 rw-s 0 0:5 9 /srv/data\n", ""));

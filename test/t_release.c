@@ -13,6 +13,7 @@
 
 #define TOUCHED        (256 * MIB)
 #define RSS_SLACK_KB   (8 * 1024)
+#define IDLE_RSS_KB    (24 * 1024) /* where a thread keeps a slab of each class; seen: 2 to 14 MB */
 #define PTE_SLACK_KB   64
 #define IDLE_SLACK_KB  256 /* of page tables, where a thread keeps a slab of each class */
 #define WAIT_MS        15000
@@ -27,7 +28,7 @@ struct state {
 	size_t count;
 	size_t rss_kb; /* at the start */
 	size_t pte_kb;
-	size_t pte_slack_kb;
+	size_t rss_slack_kb, pte_slack_kb;
 };
 
 static bool frees_page_tables;
@@ -40,6 +41,7 @@ static void start(struct state *state)
 	t_free(t_malloc(100));
 	state->rss_kb = proc_rss_kb();
 	state->pte_kb = proc_pte_kb();
+	state->rss_slack_kb = RSS_SLACK_KB;
 	state->pte_slack_kb = PTE_SLACK_KB;
 }
 
@@ -73,7 +75,7 @@ static void drain(struct state *state)
 
 static bool is_back(const struct state *state)
 {
-	return proc_rss_kb() <= state->rss_kb + RSS_SLACK_KB &&
+	return proc_rss_kb() <= state->rss_kb + state->rss_slack_kb &&
 	       (!frees_page_tables || proc_pte_kb() <= state->pte_kb + state->pte_slack_kb);
 }
 
@@ -169,6 +171,7 @@ static void *fill_and_stay(void *state)
 static void owner_idle(struct state *state)
 {
 	pthread_t thread;
+	state->rss_slack_kb = IDLE_RSS_KB;
 	state->pte_slack_kb = IDLE_SLACK_KB;
 	CHECK(pthread_barrier_init(&filled, NULL, 2) == 0);
 	CHECK(pthread_barrier_init(&checked, NULL, 2) == 0);
