@@ -1447,6 +1447,8 @@ int main(void)
 {
 	unsigned failed = 0;
 
+	if (THREAD_SANITIZED)
+		SKIP("threads end in the middle, and where memory lies is the sanitizer's matter");
 	if (getenv("NO_HEAP"))
 		return pmd_malloc(1) ? with_little() : without_heap();
 	for (size_t i = 0; i < LENGTH(cases); i++) {
