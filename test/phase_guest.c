@@ -82,15 +82,20 @@ static struct usage usage(void)
 	return (struct usage){proc_pte_kb(), proc_rss_kb()};
 }
 
-/* Without madvise the descriptors of regions stay, 2 MiB for each GiB, and pages of slabs that the thread keeps. */
-static size_t most_memory(void)
+/*
+ * A hundredth of the peak. Without madvise the descriptors of regions stay, 2 MiB for each GiB, and pages of slabs that
+ * the thread keeps.
+ */
+static size_t most_memory(const struct usage *peak)
 {
-	return proc_has_madvise() ? MOST_MEMORY : 8 * MOST_MEMORY;
+	size_t least = proc_has_madvise() ? MOST_MEMORY : 8 * MOST_MEMORY;
+
+	return peak->rss_kb / 100 > least ? peak->rss_kb / 100 : least;
 }
 
 static bool is_back(const struct usage *start, const struct usage *peak)
 {
-	return proc_pte_kb() * 100 <= peak->pte_kb * MOST_LEFT && proc_rss_kb() <= start->rss_kb + most_memory();
+	return proc_pte_kb() * 100 <= peak->pte_kb * MOST_LEFT && proc_rss_kb() <= start->rss_kb + most_memory(peak);
 }
 
 /* Which mappings hold more than a few pages, for whoever wonders why. */
@@ -133,7 +138,7 @@ static void phase(const char *sizes)
 	if (!is_back(&start, &peak))
 		say_what_is_left();
 	CHECK_SAY(is_back(&start, &peak), "more is left than %d %% of the page tables or %zu kB of memory", MOST_LEFT,
-		  most_memory());
+		  most_memory(&peak));
 }
 
 /* --- the lock of the address space -------------------------------------------------------------------------------- */
