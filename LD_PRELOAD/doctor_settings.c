@@ -86,7 +86,7 @@ static void read_map_count(void)
 {
 	char meaning[128];
 
-	snprintf(meaning, sizeof meaning, ": this process has %zu, about eight of them pmdalloc's, for any heap",
+	snprintf(meaning, sizeof meaning, ": this process has %zu, about nine of them pmdalloc's, for any heap",
 		 mappings());
 	read_setting("max_map_count", "/proc/sys/vm/max_map_count", meaning);
 }

@@ -13,6 +13,9 @@ preloaddocdir = $(docdir)/LD_PRELOAD
 dist_preloaddoc_DATA = LD_PRELOAD/README.md
 endif
 
+gdbdir = $(pkgdatadir)
+dist_gdb_DATA = LD_PRELOAD/pmdalloc-gdb.py
+
 pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = LD_PRELOAD/pmdalloc.pc
 

@@ -5,9 +5,9 @@
 RELEASE_MEASURES = bench/scatter bench/latency bench/server bench/churn bench/swing bench/release_who
 
 noinst_PROGRAMS += bench/pairs bench/footprint bench/idle bench/exit bench/timeline bench/zap $(RELEASE_MEASURES)
-EXTRA_DIST += bench/allocators.py bench/compare.py bench/curves.py bench/machine.py bench/plots.py bench/profile.py bench/report.py bench/resample.py \
+EXTRA_DIST += bench/abuse.py bench/allocators.py bench/compare.py bench/curves.py bench/machine.py bench/plots.py bench/profile.py bench/report.py bench/resample.py \
 	bench/instructions.py bench/instructions.expected bench/footprint.py bench/release.py bench/exit.py \
-	bench/measures.py bench/traces.py bench/variants.py bench/zap.sh
+	bench/measures.py bench/modes.py bench/traces.py bench/variants.py bench/zap.sh
 
 # The benchmarks of `make bench`: one file a family, in C; what is C++ is the shim alone.
 if BENCHMARKS
@@ -94,6 +94,9 @@ bench-kernel: bench/zap$(EXEEXT)
 bench-release: bench/footprint$(EXEEXT) $(RELEASE_MEASURES) libpmdalloc.la
 	python3 $(top_srcdir)/bench/release.py $(BENCH_RUN)
 
+bench-modes: bench/pairs$(EXEEXT) libpmdalloc.la
+	python3 $(top_srcdir)/bench/modes.py $(BENCH_RUN)
+
 bench-exit: bench/exit$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/exit.py $(BENCH_RUN)
 
@@ -101,7 +104,7 @@ bench-exit: bench/exit$(EXEEXT) libpmdalloc.la
 bench-traces: trace/pmdalloc-replay$(EXEEXT) $(TRACE_RECORDER) libpmdalloc.la
 	python3 $(top_srcdir)/bench/traces.py $(BENCH_RUN)
 
-.PHONY: bench bench-quick bench-profile bench-kernel bench-instructions bench-footprint bench-release bench-exit bench-traces
+.PHONY: bench bench-modes bench-quick bench-profile bench-kernel bench-instructions bench-footprint bench-release bench-exit bench-traces
 
 CLEANFILES += $(BENCH_FILES)
 

@@ -14,13 +14,17 @@ PMD_CORE_SOURCES = \
 	src/heap/slice.h src/heap/heap.h src/heap/heap.c src/heap/pool.h src/heap/pool.c \
 	src/heap/limit.h src/heap/limit.c src/heap/bins.h src/heap/bins.c src/heap/arena.h src/heap/arena.c \
 	src/heap/huge.h src/heap/huge.c \
-	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
+	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/seal.h src/cache/seal.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
 	src/cache/states.h src/cache/held.h src/cache/held.c src/cache/remote.h src/cache/remote.c \
 	src/cache/thread.c \
 	src/cache/large.h src/cache/large.c src/cache/scavenger.h src/cache/scavenger.c src/cache/relief.h src/cache/relief.c \
+	src/check/strict.h src/check/strict.c src/check/quarantine.h src/check/quarantine.c src/check/none.h src/check/none.c \
+	src/check/report.h src/check/report.c src/check/misuse.c src/check/final.c \
+	src/check/stack.h src/check/stack.c \
+	src/check/guard.h src/check/guard.c src/check/check.h src/check/check.c src/check/fault.c \
 	src/exit/handoff.h src/exit/handoff.c src/exit/helper.h src/exit/helper.c src/exit/conditions.h src/exit/conditions.c \
 	src/exit/shorten.h src/exit/shorten.c src/exit/cgroup.h src/exit/cgroup.c src/exit/armed.h src/exit/armed.c \
-	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/misuse.c src/api/malloc.c \
+	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/fast.h src/api/malloc.c \
 	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c \
 	src/api/report.h src/api/report.c src/api/report_text.c src/api/report_json.c src/api/report_openmetrics.c \
 	src/api/sections.c

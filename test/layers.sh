@@ -6,7 +6,7 @@ srcdir=${srcdir:-$(dirname "$0")/..}
 cd "$srcdir/src"
 
 # From the bottom to the top.
-layers='base os conf release heap cache exit api'
+layers='base os conf release heap cache check exit api'
 
 for folder in */; do
 	case " $layers " in

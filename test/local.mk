@@ -15,6 +15,7 @@ COMPILED_TESTS = \
 	test/t_fork \
 	test/t_api \
 	test/t_calloc \
+	test/t_check \
 	test/t_compat \
 	test/t_dirty \
 	test/t_cxx \
@@ -84,7 +85,7 @@ libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-SHELL_TESTS = test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
+SHELL_TESTS = test/gdb.sh test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
 	test/valgrind.sh
 
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats test/traced
@@ -122,6 +123,8 @@ test_t_api_LDADD = $(LINK_LIBRARY)
 test_t_api_LDFLAGS = $(LINK_IN_PLACE)
 test_t_calloc_LDADD = $(LINK_LIBRARY)
 test_t_calloc_LDFLAGS = $(LINK_IN_PLACE)
+test_t_check_LDADD = $(LINK_LIBRARY)
+test_t_check_LDFLAGS = $(LINK_IN_PLACE)
 test_t_compat_LDADD = $(LINK_LIBRARY)
 test_t_compat_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dirty_LDADD = $(LINK_LIBRARY)
@@ -273,6 +276,22 @@ EXTRA_DIST += test/doctor.sh
 # test/buggy and test/traced are run under a preloaded library.
 test_traced_CFLAGS = $(AM_CFLAGS) -fno-builtin
 test_buggy_CFLAGS = $(AM_CFLAGS) -g -O0 -fno-builtin
+
+# Each case of abuse in a process of its own, in each mode; `make check-abuse` beside the other allocators that are installed.
+test_abuse_SOURCES = test/abuse.cc
+test_abuse_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17 -fsized-deallocation
+if OVERRIDE
+if !SANITIZED
+check_PROGRAMS += test/abuse
+TESTS += test/abuse.sh test/modes.sh
+endif
+endif
+EXTRA_DIST += test/abuse.cc test/abuse.sh test/modes.sh test/abuse.expected
+
+check-abuse: test/abuse$(EXEEXT) libpmdalloc.la
+	python3 $(top_srcdir)/bench/abuse.py --programs $(abs_top_builddir)/test --ours $(abs_top_builddir)/.libs/libpmdalloc.so
+
+.PHONY: check-abuse
 
 # Ten thousand forks, which take minutes.
 check-fork: test/t_fork$(EXEEXT)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every wrong free() is found by default, without any option: the process writes one line that holds the pointer and
+ * Every wrong free() is found by default, without any option: the process writes one report that holds the pointer and
  * says what it is, and aborts. Each case runs for each size in a process of its own; the matrix of results is printed.
  */
 #include "api.h"
@@ -450,11 +450,25 @@ static bool holds_one_of(const char *message, const char *words)
 	return false;
 }
 
+/* Lines that all say whose they are, the first of them alone not indented. */
+static bool is_one_block(const char *message)
+{
+	static const char start[] = "pmdalloc: ";
+	size_t blocks = 0;
+	for (const char *line = message; *line; line++) {
+		if (strncmp(line, start, strlen(start)) != 0)
+			return false;
+		blocks += line[strlen(start)] != ' ';
+		if (!(line = strchr(line, '\n')))
+			return false;
+	}
+	return blocks == 1;
+}
+
 /* NULL when the outcome is what a user wants to see, or what is wrong with it. */
 static const char *judge(const struct misuse *misuse, const struct outcome *outcome)
 {
 	char pointer[32];
-	const char *end = strchr(outcome->message, '\n');
 	if (WIFEXITED(outcome->status) && WEXITSTATUS(outcome->status) == EXIT_SKIP)
 		return "n/a";
 	if (WIFEXITED(outcome->status))
@@ -466,7 +480,7 @@ static const char *judge(const struct misuse *misuse, const struct outcome *outc
 	snprintf(pointer, sizeof pointer, "%p", outcome->pointer);
 	if (!strstr(outcome->message, pointer))
 		return "pointer?";
-	if (!end || end[1])
+	if (!is_one_block(outcome->message))
 		return "lines?";
 	if (!holds_one_of(outcome->message, misuse->words))
 		return "words?";

@@ -60,11 +60,14 @@ PMD_API PMD_SIZE2(2, 3) void *pmd_reallocarray(void *p, size_t count, size_t siz
 
 /*
  * Frees the block at P; NULL does nothing. errno is kept. A P that is not the start of a live block (double free,
- * interior, foreign) ends the process with one line on stderr and SIGABRT. (C23 7.24.3.3, POSIX.1-2024)
+ * interior, foreign) ends the process with a report on stderr and SIGABRT. (C23 7.24.3.3, POSIX.1-2024)
  */
 PMD_API void pmd_free(void *p);
 
-/* pmd_free for a block whose requested size (and alignment) the caller knows. (C23 7.24.3.4, 7.24.3.5) */
+/*
+ * pmd_free for a block whose requested size (and alignment) the caller knows; with the option check:strict it is reported if
+ * they are others. (C23 7.24.3.4, 7.24.3.5)
+ */
 PMD_API void pmd_free_sized(void *p, size_t size);
 PMD_API void pmd_free_aligned_sized(void *p, size_t alignment, size_t size);
 
@@ -91,7 +94,10 @@ PMD_API PMD_MALLOC_LIKE void *pmd_pvalloc(size_t size);
 /* Bytes that the caller may use at P (at least what was asked for, constant while the block lives); 0 for NULL. */
 PMD_API size_t pmd_malloc_usable_size(const void *p);
 
-/* What pmd_malloc_usable_size would answer for a block of SIZE bytes, without allocating; 0 when SIZE is too large. */
+/*
+ * What pmd_malloc_usable_size would answer for a block of SIZE bytes, without allocating; 0 when SIZE is too large. Blocks that
+ * are guarded (see Misuse in pmdalloc(3)) have no room beyond what was asked for.
+ */
 PMD_API size_t pmd_good_size(size_t size);
 
 /* ---- Giving memory back ------------------------------------------------------------------------------------------ */

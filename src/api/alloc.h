@@ -5,23 +5,26 @@
 
 #include <errno.h>
 
-#include "cache/large.h"
+#include "check/strict.h"
 #include "pmdalloc/pmdalloc.h"
 
-/* A block of at least SIZE bytes at a multiple of ALIGN (a power of two), zeroed with ZERO. NULL with errno ENOMEM. */
-void *allocate(size_t size, size_t align, bool zero);
+/*
+ * A block of at least SIZE bytes at a multiple of ALIGN (a power of two), zeroed with ZERO. NULL with errno ENOMEM. ORIGIN is
+ * who asks.
+ */
+void *allocate(size_t size, size_t align, bool zero, enum origin origin);
 
-/* Frees P by looking at everything; ends the process when P is no live block. */
-void free_checked(void *p);
+/* Frees P by looking at everything, and at what was TOLD of it; reports a P that is no live block. */
+void free_checked(void *p, struct told told);
 
 /*
- * The descriptor of the live block P; ends the process when P is none, naming CALL. Not exact for free blocks of
- * slabs.
+ * The descriptor of the live block P, of which check_has() says no. Reports what is no such block, naming CALL; where that
+ * does not end the process the answer is NULL. Not exact for free blocks of slabs.
  */
 struct slice *block_slice(const char *call, const void *p);
 
-/* Usable bytes of the block P in S. */
-size_t block_usable(const struct slice *s, const void *p);
+/* Usable bytes of the block P of S. */
+size_t block_usable(const char *call, struct slice *s, const void *p);
 
 static inline bool too_large(size_t size)
 {

@@ -48,15 +48,18 @@ EXPORT int malloc_trim(size_t pad)
 EXPORT struct mallinfo2 mallinfo2(void)
 {
 	struct pmd_stats stats;
+	size_t small;
 
 	stats_collect(&stats, NULL);
+	small = stats.live_bytes - stats.large_bytes;
 	return (struct mallinfo2){
 		.arena = stats.slab_bytes + stats.dirty_bytes,
 		.ordblks = stats.free_blocks,
 		.hblks = stats.large_blocks,
 		.hblkhd = stats.large_bytes,
-		.uordblks = stats.live_bytes - stats.large_bytes,
-		.fordblks = stats.slab_bytes + stats.dirty_bytes - (stats.live_bytes - stats.large_bytes),
+		.uordblks = small,
+		.fordblks = stats.slab_bytes + stats.dirty_bytes -
+			    min_size(small, stats.slab_bytes), /* some are in no slab */
 		.keepcost = stats.dirty_bytes,
 	};
 }

@@ -7,7 +7,7 @@
  */
 #include <stdlib.h>
 
-#include "api/alloc.h"
+#include "api/fast.h"
 #include "api/runtime.h"
 #include "os/os.h"
 
@@ -54,8 +54,22 @@ static void throw_bad_alloc(void)
 	abort();
 }
 
+/* The last block was not for the fast path, or needs an alignment. */
+static void *new_once(size_t size, size_t align, enum origin origin)
+{
+	size_t rounded = align_up(size ? size : 1, align);
+	struct slice *s;
+
+	if (!is_power_of_two(align))
+		return pmd_aligned_alloc(align, size);
+	if (size > SLAB_MAX || rounded > SLAB_MAX)
+		return allocate(size, align, false, origin);
+	s = cache_self->current[class_of(rounded)];
+	return LIKELY(s->free != NULL) ? fast_pop(s) : allocate(size, align, false, origin);
+}
+
 /* [new.delete.single]: tries, then calls the handler, until memory is found or there is no handler. */
-static NOINLINE void *try_handlers(size_t size, size_t align)
+static NOINLINE void *try_handlers(size_t size, size_t align, enum origin origin)
 {
 	void *p = NULL;
 
@@ -65,32 +79,29 @@ static NOINLINE void *try_handlers(size_t size, size_t align)
 		if (!handler)
 			return NULL;
 		handler();
-		p = align > MIN_ALIGN ? pmd_aligned_alloc(align, size) : pmd_malloc(size);
+		p = new_once(size, align, origin);
 	}
 	return p;
 }
 
-static NOINLINE void *new_slow(size_t size, size_t align)
+static NOINLINE void *new_slow(size_t size, size_t align, enum origin origin)
 {
-	void *p = try_handlers(size, align);
+	void *p = new_once(size, align, origin);
 
-	if (!p)
+	if (UNLIKELY(!p) && !(p = try_handlers(size, align, origin)))
 		throw_bad_alloc();
 	return p;
 }
 
-static inline void *new_plain(size_t size)
+/* A block of SIZE bytes if there is one at once. */
+static inline void *new_fast(size_t size)
 {
-	void *p = pmd_malloc(size);
+	struct slice *s;
 
-	return LIKELY(p != NULL) ? p : new_slow(size, MIN_ALIGN);
-}
-
-static inline void *new_aligned(size_t size, size_t align)
-{
-	void *p = pmd_aligned_alloc(align, size);
-
-	return LIKELY(p != NULL) ? p : new_slow(size, align);
+	if (UNLIKELY(size > SMALL_MAX))
+		return NULL;
+	s = cache_direct[(size + MIN_ALIGN - 1) / MIN_ALIGN];
+	return LIKELY(s->free != NULL) ? fast_pop(s) : NULL;
 }
 
 /*
@@ -98,67 +109,86 @@ static inline void *new_aligned(size_t size, size_t align)
  * which may throw, that takes a catch block: the C++ runtime's own function has one, and calls our throwing form
  * from it.
  */
-static NOINLINE void *new_nothrow_slow(size_t size, size_t align, const void *nothrow)
+static NOINLINE void *new_nothrow_again(size_t size, size_t align, const void *nothrow, enum origin origin)
 {
-	void *(*plain)(size_t, const void *) = runtime_find("_ZnwmRKSt9nothrow_t");
-	void *(*with_align)(size_t, size_t, const void *) = runtime_find("_ZnwmSt11align_val_tRKSt9nothrow_t");
+	static const char *const names[][2] = {{"_ZnwmRKSt9nothrow_t", "_ZnwmSt11align_val_tRKSt9nothrow_t"},
+					       {"_ZnamRKSt9nothrow_t", "_ZnamSt11align_val_tRKSt9nothrow_t"}};
+	const char *const *name = names[origin == ORIGIN_NEW_ARRAY];
+	void *(*plain)(size_t, const void *) = runtime_find(name[0]);
+	void *(*with_align)(size_t, size_t, const void *) = runtime_find(name[1]);
 
 	if (!new_handler())
 		return NULL;
 	if (align > MIN_ALIGN ? !with_align : !plain)
-		return try_handlers(size, align);
+		return try_handlers(size, align, origin);
 	return align > MIN_ALIGN ? with_align(size, align, nothrow) : plain(size, nothrow);
 }
 
-static inline void *new_nothrow(size_t size, size_t align, const void *nothrow)
+static NOINLINE void *new_nothrow(size_t size, size_t align, const void *nothrow, enum origin origin)
 {
-	void *p = align > MIN_ALIGN ? pmd_aligned_alloc(align, size) : pmd_malloc(size);
+	void *p = new_once(size, align, origin);
 
-	return LIKELY(p != NULL) ? p : new_nothrow_slow(size, align, nothrow);
+	return LIKELY(p != NULL) ? p : new_nothrow_again(size, align, nothrow, origin);
 }
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
-EXPORT void *_Znwm(size_t size)
-{
-	return new_plain(size);
-}
+#define NEW(name, origin)                                                                                 \
+	EXPORT void *name##m(size_t size)                                                                 \
+	{                                                                                                 \
+		void *p = new_fast(size);                                                                 \
+                                                                                                          \
+		return LIKELY(p != NULL) ? p : new_slow(size, MIN_ALIGN, origin);                         \
+	}                                                                                                 \
+	EXPORT void *name##mSt11align_val_t(size_t size, size_t align)                                    \
+	{                                                                                                 \
+		return new_slow(size, align, origin);                                                     \
+	}                                                                                                 \
+	EXPORT void *name##mRKSt9nothrow_t(size_t size, const void *nothrow)                              \
+	{                                                                                                 \
+		void *p = new_fast(size);                                                                 \
+                                                                                                          \
+		return LIKELY(p != NULL) ? p : new_nothrow(size, MIN_ALIGN, nothrow, origin);             \
+	}                                                                                                 \
+	EXPORT void *name##mSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *nothrow) \
+	{                                                                                                 \
+		return new_nothrow(size, align, nothrow, origin);                                         \
+	}
 
-EXPORT void *_ZnwmSt11align_val_t(size_t size, size_t align)
-{
-	return new_aligned(size, align);
-}
+/* What a delete is told matters to check:strict alone. */
+#define DELETE(name, origin)                                                                         \
+	EXPORT void name##v(void *p)                                                                 \
+	{                                                                                            \
+		if (UNLIKELY(!fast_free(p)))                                                         \
+			free_checked(p, TOLD(origin));                                               \
+	}                                                                                            \
+	EXPORT void name##vm(void *p, size_t size)                                                   \
+	{                                                                                            \
+		if (UNLIKELY(!fast_free(p)))                                                         \
+			free_checked(p, (struct told){origin, size, 1});                             \
+	}                                                                                            \
+	EXPORT void name##vSt11align_val_t(void *p, size_t align)                                    \
+	{                                                                                            \
+		if (UNLIKELY(!fast_free(p)))                                                         \
+			free_checked(p, (struct told){origin, SIZE_UNKNOWN, align});                 \
+	}                                                                                            \
+	EXPORT void name##vmSt11align_val_t(void *p, size_t size, size_t align)                      \
+	{                                                                                            \
+		if (UNLIKELY(!fast_free(p)))                                                         \
+			free_checked(p, (struct told){origin, size, align});                         \
+	}                                                                                            \
+	EXPORT void name##vRKSt9nothrow_t(void *p, const void *nothrow)                              \
+	{                                                                                            \
+		(void)nothrow;                                                                       \
+		name##v(p);                                                                          \
+	}                                                                                            \
+	EXPORT void name##vSt11align_val_tRKSt9nothrow_t(void *p, size_t align, const void *nothrow) \
+	{                                                                                            \
+		(void)nothrow;                                                                       \
+		name##vSt11align_val_t(p, align);                                                    \
+	}
 
-EXPORT void *_ZnwmRKSt9nothrow_t(size_t size, const void *nothrow)
-{
-	return new_nothrow(size, MIN_ALIGN, nothrow);
-}
-
-EXPORT void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *nothrow)
-{
-	return new_nothrow(size, align, nothrow);
-}
-
-EXPORT void _ZdlPv(void *p)
-{
-	pmd_free(p);
-}
-
-/* The array forms, and the deletes that are told what they need not know. */
-#define SAME(type, name, target, ...) EXPORT type name(__VA_ARGS__) __attribute__((alias(target)))
-
-SAME(void *, _Znam, "_Znwm", size_t);
-SAME(void *, _ZnamSt11align_val_t, "_ZnwmSt11align_val_t", size_t, size_t);
-SAME(void *, _ZnamRKSt9nothrow_t, "_ZnwmRKSt9nothrow_t", size_t, const void *);
-SAME(void *, _ZnamSt11align_val_tRKSt9nothrow_t, "_ZnwmSt11align_val_tRKSt9nothrow_t", size_t, size_t, const void *);
-SAME(void, _ZdaPv, "_ZdlPv", void *);
-SAME(void, _ZdlPvm, "_ZdlPv", void *);
-SAME(void, _ZdaPvm, "_ZdlPv", void *);
-SAME(void, _ZdlPvSt11align_val_t, "_ZdlPv", void *);
-SAME(void, _ZdaPvSt11align_val_t, "_ZdlPv", void *);
-SAME(void, _ZdlPvmSt11align_val_t, "_ZdlPv", void *);
-SAME(void, _ZdaPvmSt11align_val_t, "_ZdlPv", void *);
-SAME(void, _ZdlPvRKSt9nothrow_t, "_ZdlPv", void *);
-SAME(void, _ZdaPvRKSt9nothrow_t, "_ZdlPv", void *);
-SAME(void, _ZdlPvSt11align_val_tRKSt9nothrow_t, "_ZdlPv", void *);
-SAME(void, _ZdaPvSt11align_val_tRKSt9nothrow_t, "_ZdlPv", void *);
+NEW(_Znw, ORIGIN_NEW)
+NEW(_Zna, ORIGIN_NEW_ARRAY)
+DELETE(_ZdlP, ORIGIN_NEW)
+DELETE(_ZdaP, ORIGIN_NEW_ARRAY)

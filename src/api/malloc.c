@@ -5,22 +5,13 @@
  */
 #include <string.h>
 
-#include "api/alloc.h"
+#include "api/fast.h"
+#include "check/check.h"
 #include "os/os.h"
-
-static inline void *pop(struct slice *s)
-{
-	struct block *b = s->free;
-
-	s->free = b->next;
-	count_increment(s);
-	b->key = 0;
-	return b;
-}
 
 static NOINLINE void *malloc_slow(size_t size)
 {
-	return allocate(size, MIN_ALIGN, false);
+	return allocate(size, MIN_ALIGN, false, ORIGIN_MALLOC);
 }
 
 static NOINLINE void *malloc_upper(size_t size)
@@ -30,7 +21,7 @@ static NOINLINE void *malloc_upper(size_t size)
 	if (size > SLAB_MAX)
 		return malloc_slow(size);
 	s = cache_self->current[class_of(size)];
-	return LIKELY(s->free != NULL) ? pop(s) : malloc_slow(size);
+	return LIKELY(s->free != NULL) ? fast_pop(s) : malloc_slow(size);
 }
 
 static NOINLINE void *malloc_medium(size_t size)
@@ -40,7 +31,7 @@ static NOINLINE void *malloc_medium(size_t size)
 	if (UNLIKELY(size > MEDIUM_MAX))
 		return malloc_upper(size);
 	s = cache_self->medium[(size + MEDIUM_STEP - 1) / MEDIUM_STEP];
-	return LIKELY(s->free != NULL) ? pop(s) : malloc_slow(size);
+	return LIKELY(s->free != NULL) ? fast_pop(s) : malloc_slow(size);
 }
 
 void *pmd_malloc(size_t size)
@@ -50,27 +41,18 @@ void *pmd_malloc(size_t size)
 	if (UNLIKELY(size > SMALL_MAX))
 		return malloc_medium(size);
 	s = cache_direct[(size + MIN_ALIGN - 1) / MIN_ALIGN];
-	return LIKELY(s->free != NULL) ? pop(s) : malloc_slow(size);
+	return LIKELY(s->free != NULL) ? fast_pop(s) : malloc_slow(size);
+}
+
+static NOINLINE void free_missed(void *p)
+{
+	free_checked(p, TOLD(ORIGIN_MALLOC));
 }
 
 void pmd_free(void *p)
 {
-	struct slice *s = heap_first_slice(p);
-	struct block *b = p;
-
-#ifdef PMD_SANITIZED
-	if (!p) /* leads to some descriptor, of which nothing it may hold accepts NULL; to a sanitizer that is a race */
-		return;
-#endif
-	if (UNLIKELY(!slab_block_of_thread(s, p, cache_id) || b->key == slab_key(s))) {
-		free_checked(p);
-		return;
-	}
-	b->key = slab_key(s);
-	b->next = s->free;
-	s->free = b;
-	if (UNLIKELY(count_decrement(s)))
-		cache_event(s);
+	if (UNLIKELY(!fast_free(p)))
+		free_missed(p);
 }
 
 void *pmd_calloc(size_t count, size_t size)
@@ -83,13 +65,13 @@ void *pmd_calloc(size_t count, size_t size)
 	if (LIKELY(bytes <= SMALL_MAX)) {
 		s = cache_direct[(bytes + MIN_ALIGN - 1) / MIN_ALIGN];
 		if (LIKELY(s->free != NULL))
-			return memset(pop(s), 0, s->block_size);
+			return memset(fast_pop(s), 0, s->block_size);
 	} else if (bytes <= SLAB_MAX) {
 		s = cache_self->current[class_of(bytes)];
 		if (s->free)
-			return memset(pop(s), 0, s->block_size);
+			return memset(fast_pop(s), 0, s->block_size);
 	}
-	return allocate(bytes, MIN_ALIGN, true);
+	return allocate(bytes, MIN_ALIGN, true, ORIGIN_MALLOC);
 }
 
 static void *move(void *p, size_t old, size_t size)
@@ -103,23 +85,54 @@ static void *move(void *p, size_t old, size_t size)
 	return to;
 }
 
-static void *resize(void *p, size_t size)
+/* With check:strict, or under memcheck: blocks move, so that old pointers are noticed. */
+static void *resize_special(struct slice *s, void *p, size_t size)
 {
-	struct slice *s = block_slice("realloc", p);
-	size_t old = block_usable(s, p);
-	void *to;
+	if (cache_strict && s->kind == SLICE_LARGE && size > SLAB_MAX)
+		return strict_resize_large(s, size);
+	return move(p, block_usable("realloc", s, p), size);
+}
 
-	if (cache_instrumented)
-		return move(p, old, size);
-	if (s->kind == SLICE_SLAB && UNLIKELY(((struct block *)p)->key == slab_key(s) && cache_is_free(s, p)))
+static void *resize_plain(struct slice *s, void *p, size_t size)
+{
+	size_t old = block_usable("realloc", s, p);
+
+	if (s->kind == SLICE_SLAB && UNLIKELY(((struct block *)p)->key == slab_key(s) && cache_is_free(s, p))) {
 		misuse("realloc", p);
-	if (s->kind == SLICE_LARGE && size > SLAB_MAX) {
-		to = large_realloc(s, size);
-		return to ? to : out_of_memory();
+		return NULL;
 	}
+	if (s->kind == SLICE_LARGE && size > SLAB_MAX)
+		return large_realloc(s, size);
 	if (size <= old && size > old / 2)
 		return p;
 	return move(p, old, size);
+}
+
+/* P is no block of a slab or of the heap's slices. */
+static void *resize_apart(void *p, size_t size)
+{
+	size_t old = check_size("realloc", p);
+
+	return size == old ? p : move(p, old, size);
+}
+
+static void *resize_checked(void *p, size_t size)
+{
+	struct slice *s;
+
+	if (UNLIKELY(check_has(p)))
+		return resize_apart(p, size);
+	s = block_slice("realloc", p);
+	if (UNLIKELY(!s)) /* and abort:false */
+		return NULL;
+	return cache_special ? resize_special(s, p, size) : resize_plain(s, p, size);
+}
+
+static NOINLINE void *resize(void *p, size_t size)
+{
+	void *to = resize_checked(p, size);
+
+	return to ? to : out_of_memory();
 }
 
 void *pmd_realloc(void *p, size_t size)
@@ -152,14 +165,14 @@ void *pmd_reallocarray(void *p, size_t count, size_t size)
 
 void pmd_free_sized(void *p, size_t size)
 {
-	(void)size;
-	pmd_free(p);
+	if (UNLIKELY(!fast_free(p)))
+		free_checked(p, (struct told){ORIGIN_MALLOC, size, 1});
 }
 
 void pmd_free_aligned_sized(void *p, size_t alignment, size_t size)
 {
-	(void)alignment, (void)size;
-	pmd_free(p);
+	if (UNLIKELY(!fast_free(p)))
+		free_checked(p, (struct told){ORIGIN_MALLOC, size, alignment});
 }
 
 static void *aligned(size_t alignment, size_t size)
@@ -167,9 +180,9 @@ static void *aligned(size_t alignment, size_t size)
 	if (alignment <= MIN_ALIGN)
 		return pmd_malloc(size);
 	/* The class of a multiple of the alignment has blocks that are aligned so. */
-	if (alignment <= SLAB_MAX && size <= SLAB_MAX - alignment && !cache_instrumented)
+	if (alignment <= SLAB_MAX && size <= SLAB_MAX - alignment && !cache_special)
 		return pmd_malloc(align_up(size ? size : 1, alignment));
-	return allocate(size, alignment, false);
+	return allocate(size, alignment, false, ORIGIN_MALLOC);
 }
 
 void *pmd_aligned_alloc(size_t alignment, size_t size)
@@ -220,13 +233,23 @@ void *pmd_pvalloc(size_t size)
 	return aligned(PAGE_BYTES, align_up(size ? size : 1, PAGE_BYTES));
 }
 
+static size_t usable_of(const char *call, const void *p)
+{
+	struct slice *s;
+
+	if (UNLIKELY(check_has(p)))
+		return check_size(call, p);
+	s = block_slice(call, p);
+	return LIKELY(s != NULL) ? block_usable(call, s, p) : 0;
+}
+
 size_t pmd_malloc_usable_size(const void *p)
 {
 	const struct slice *s = heap_first_slice(p);
 
 	if (LIKELY(slab_block_of_thread(s, p, cache_id)))
 		return s->block_size;
-	return p ? block_usable(block_slice("malloc_usable_size", p), p) : 0;
+	return p ? usable_of("malloc_usable_size", p) : 0;
 }
 
 size_t pmd_good_size(size_t size)

@@ -10,6 +10,7 @@
 #include "api/stats.h"
 #include "cache/held.h"
 #include "cache/memcheck.h"
+#include "check/guard.h"
 #include "os/os.h"
 
 /* What is found in one region. */
@@ -281,6 +282,20 @@ static void clear_detail(struct stats_detail *detail)
 		detail->holders[class].block_bytes = class_size(class);
 }
 
+/* A guarded block counts as one of its class; none of a slab is in use for it. */
+static void add_guarded(void *walk, unsigned class)
+{
+	struct walk *w = walk;
+	struct stats_holder *h = holder(w, class);
+
+	w->stats->live_blocks++;
+	w->stats->live_bytes += class_size(class);
+	if (h) {
+		h->live_blocks++;
+		h->live_bytes += class_size(class);
+	}
+}
+
 void stats_collect(struct pmd_stats *stats, struct stats_detail *detail)
 {
 	struct walk w = {.stats = stats, .detail = detail};
@@ -293,6 +308,7 @@ void stats_collect(struct pmd_stats *stats, struct stats_detail *detail)
 	memcheck_silence();
 	for (int i = 0; i < HEAPS_MAX && heaps[i]; i++)
 		add_heap(&w, heaps[i]);
+	guard_each(add_guarded, &w);
 	add_counters(stats);
 	memcheck_define(stats, sizeof *stats);
 	if (detail)

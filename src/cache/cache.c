@@ -10,6 +10,7 @@
 #include "cache/relief.h"
 #include "cache/remote.h"
 #include "cache/scavenger.h"
+#include "cache/seal.h"
 #include "cache/states.h"
 #include "heap/huge.h"
 
@@ -156,8 +157,10 @@ static bool is_purged(const struct slice *s, const void *p)
 
 static void free_owned(struct cache *c, struct slice *s, struct block *b)
 {
-	if (UNLIKELY(b->key == slab_key(s)) && slab_is_free(s, b))
+	if (UNLIKELY(b->key == slab_key(s)) && slab_is_free(s, b)) {
 		misuse("double free: free", b);
+		return;
+	}
 	lock_take(&c->lock);
 	b->key = slab_key(s);
 	b->next = s->free;
@@ -187,8 +190,10 @@ bool cache_is_free(struct slice *s, const void *p)
 
 void cache_free_slow(struct slice *s, void *p)
 {
-	if (UNLIKELY(is_purged(s, p)))
+	if (UNLIKELY(is_purged(s, p))) {
 		misuse("double free: free", p);
+		return;
+	}
 	if (cache_slow_self && slab_cache(s) == cache_slow_self) {
 		free_owned(cache_slow_self, s, p);
 		if (cache_slow_self->untold >= UNTOLD)
@@ -236,11 +241,27 @@ static struct slice *take_new(struct cache *c, unsigned class)
 	return s;
 }
 
+/* The same as slab_carve, with seals: of a slab's first block nothing is left for the free list. */
+static COLD bool carve_sealed(struct cache *c, struct slice *s)
+{
+	do {
+		if (!slab_carve(s, &c->growth))
+			return false;
+		seal_list(s);
+	} while (!s->free);
+	return true;
+}
+
+static inline bool carve(struct cache *c, struct slice *s)
+{
+	return UNLIKELY(seal_used) ? carve_sealed(c, s) : slab_carve(s, &c->growth);
+}
+
 /* Makes sure that the free list of S is not empty; with ZERO prefers to leave that to slab_carve_zero. */
 static bool replenish(struct cache *c, struct slice *s, bool zero)
 {
 	bool had_purged = s->purged; /* frees of its blocks took the slow path */
-	bool ok = s->free || slab_collect(s) || (zero && slab_has_zero(s)) || slab_carve(s, &c->growth);
+	bool ok = s->free || slab_collect(s) || (zero && slab_has_zero(s)) || carve(c, s);
 
 	if (UNLIKELY(had_purged) && ok && slab_get_state(s) == SLAB_CURRENT)
 		cache_set_owner(c, s);

@@ -33,7 +33,10 @@ struct cache {
 	uintptr_t id;          /* cache_id of its thread; constant, unlike any other cache's */
 	uintptr_t thread;      /* os_thread_id() of the thread, under caches_lock */
 	struct arena *arena;
-	uint32_t generation; /* forks between the first process and the one whose thread this is */
+	uint32_t generation;           /* forks between the first process and the one whose thread this is */
+	struct quarantine *quarantine; /* what check:strict has its thread hold back; the thread's */
+	int64_t until_special; /* requests off the fast path until one may be sampled; its thread's. Never above 0 where each is special */
+	uint64_t guard_seed; /* what that is drawn from */
 	bool in_use;         /* under caches_lock */
 	bool slow;           /* its thread uses no fast path: instrumented, or ending; constant while in use */
 	struct cache *next;  /* all caches ever made; constant */
@@ -60,11 +63,32 @@ extern HIDDEN _Atomic uint32_t cache_generation;
 /* Set when every call must take the slow path, which does what Valgrind needs. */
 extern HIDDEN bool cache_instrumented;
 
+/*
+ * Set when every call must take the slow path for check:strict. Unlike in the case above threads own their slabs as usual,
+ * and use them without a lock: see cache_owns.
+ */
+extern HIDDEN bool cache_strict;
+
+/* Set when either is. */
+extern HIDDEN bool cache_special;
+
+/* Called, if set, when the calling thread's cache is about to be torn down. */
+extern HIDDEN void (*cache_on_thread_exit)(struct cache *c);
+
+/* Called, if set, in a forked child. */
+extern HIDDEN void (*cache_on_fork)(void);
+
 /* Reads options and reserves the heap, once. False (after one line on stderr) when the heap cannot be had. */
 bool cache_init(void);
 
 /* The calling thread's cache, created if need be; NULL when memory is short. */
 struct cache *cache_get(void);
+
+/* Whether C's thread may free P, a valid block of S, without a lock. */
+static inline bool cache_owns(const struct cache *c, const struct slice *s, const void *p)
+{
+	return slab_block_of_thread(s, p, c->id);
+}
 
 /* A block of CLASS when the current slab has none; with ZERO cleared. NULL when memory is short. */
 void *cache_refill(unsigned class, bool zero);
@@ -93,7 +117,13 @@ void cache_give_up(struct cache *c, struct slice *s);
 
 unsigned cache_threads(void);
 
-/* A message about the misuse of P, with what is known of it, and the end of the process. */
-_Noreturn void misuse(const char *what, const void *p);
+/* Whether the calling thread's cache is the only one of a thread that is there, or was when this process was forked. */
+bool cache_is_only(void);
+
+/* Defined by the layer above: makes it ready, before the first block is handed out. */
+void check_init(void);
+
+/* A message about the misuse of P, with what is known of it, and the end of the process, unless abort:false. */
+void misuse(const char *what, const void *p);
 
 #endif

@@ -108,10 +108,18 @@ static bool unify(struct slice *s)
 	return true;
 }
 
+bool large_end(struct slice *s)
+{
+	if (__atomic_exchange_n(&s->kind, SLICE_FREE, __ATOMIC_ACQ_REL) == SLICE_LARGE)
+		return true;
+	misuse("double free: free", s->base);
+	return false;
+}
+
 void large_free(struct slice *s)
 {
-	if (__atomic_exchange_n(&s->kind, SLICE_FREE, __ATOMIC_ACQ_REL) != SLICE_LARGE)
-		misuse("double free: free", s->base);
+	if (!large_end(s))
+		return;
 	if (unify(s))
 		arena_put(s);
 	scavenger_kick();

@@ -4,6 +4,7 @@
 #define PMD_CACHE_LARGE_H
 
 #include "cache/cache.h"
+#include "cache/seal.h"
 
 /*
  * A block of at least SIZE bytes at a multiple of ALIGN (a power of two), zeroed with ZERO. NULL when memory is
@@ -16,6 +17,28 @@ void large_free(struct slice *s);
 
 /* Makes it SIZE bytes, in place or moved by page tables or by copying; SIZE is above SLAB_MAX. NULL: unchanged. */
 void *large_realloc(struct slice *s, size_t size);
+
+/*
+ * What was asked for, which the descriptor keeps in fields that only slabs need otherwise; for those who have set it.
+ */
+struct large_asked {
+	size_t size;
+	enum origin origin;
+};
+
+static inline void large_set_asked(struct slice *s, size_t size, enum origin origin)
+{
+	s->last = size;
+	s->count = (int32_t)origin;
+}
+
+static inline struct large_asked large_asked(const struct slice *s)
+{
+	return (struct large_asked){s->last, (enum origin)s->count};
+}
+
+/* S is no live block from now on; what becomes of its memory is the caller's. False, after a report: it was none. */
+bool large_end(struct slice *s);
 
 static inline size_t large_usable(const struct slice *s)
 {

@@ -149,8 +149,10 @@ void remote_free(struct slice *s, struct block *b)
 	unsigned n, notify_at = s->notify_at; /* read while the block keeps the slab alive */
 	enum slab_state state;
 
-	if (UNLIKELY(b->key == slab_key(s)) && cache_is_free(s, b))
+	if (UNLIKELY(b->key == slab_key(s)) && cache_is_free(s, b)) {
 		misuse("double free: free", b);
+		return;
+	}
 	b->key = slab_key(s);
 	do {
 		b->next = remote_first(word);

@@ -63,7 +63,7 @@ static inline void cache_set_current(struct cache *c, unsigned class, struct sli
 	size_t last = class_size(class), first = class ? class_size(class - 1) + 1 : 0;
 
 	c->current[class] = s;
-	if (last <= SMALL_MAX && !c->slow)
+	if (last <= SMALL_MAX && !c->slow && !cache_strict)
 		for (size_t i = (first + MIN_ALIGN - 1) / MIN_ALIGN; i <= last / MIN_ALIGN; i++)
 			cache_direct[i] = s;
 	else if (last <= MEDIUM_MAX)

@@ -11,6 +11,7 @@
 #include "cache/memcheck.h"
 #include "cache/relief.h"
 #include "cache/scavenger.h"
+#include "cache/seal.h"
 #include "cache/states.h"
 #include "conf/options.h"
 #include "heap/huge.h"
@@ -35,7 +36,9 @@ __thread struct cache *cache_slow_self __attribute__((tls_model("initial-exec"))
  */
 static __thread bool ending __attribute__((tls_model("initial-exec")));
 
-bool cache_instrumented;
+bool cache_instrumented, cache_strict, cache_special;
+void (*cache_on_thread_exit)(struct cache *c);
+void (*cache_on_fork)(void);
 
 static struct lock caches_lock; /* guards caches and in_use */
 static struct cache *caches;
@@ -132,7 +135,7 @@ static struct cache *create(void)
 		return NULL;
 	}
 	cache_slow_self = c;
-	if (!c->slow) {
+	if (!c->slow && !cache_strict) {
 		cache_self = c;
 		cache_id = c->id;
 	}
@@ -151,6 +154,8 @@ static void thread_exit(void *arg)
 
 	if (c->generation != cache_generation)
 		return;
+	if (cache_on_thread_exit)
+		cache_on_thread_exit(c);
 	ending = true;
 	cache_self = &cache_none;
 	cache_id = 0;
@@ -216,7 +221,32 @@ unsigned cache_threads(void)
 	return n;
 }
 
+bool cache_is_only(void)
+{
+	unsigned n = 0;
+
+	lock_take(&caches_lock);
+	for (struct cache *c = caches; c; c = c->next)
+		n += c->in_use;
+	lock_drop(&caches_lock);
+	return n == 1 && cache_slow_self && cache_slow_self->in_use;
+}
+
 /* ---- Start and fork ---------------------------------------------------------------------------------------------- */
+
+enum { MREMAP_NEVER = 1 << 20 }; /* MiB: pages that are moved would take their guards along */
+
+/* Under memcheck there is no need: it sees more. */
+static void be_strict(void)
+{
+	cache_strict = true;
+	cache_special = true;
+	seal_init();
+	arena_guards = os_can_guard();
+	atomic_store_explicit(&options.mremap_mib, MREMAP_NEVER, memory_order_relaxed);
+	atomic_store_explicit(&options.thp, THP_NEVER,
+			      memory_order_relaxed); /* a page that is guarded is none of a huge one */
+}
 
 static bool init_locked(void)
 {
@@ -226,12 +256,16 @@ static bool init_locked(void)
 	options_init();
 	arena_init();
 	scavenger_init();
-	cache_instrumented = memcheck_runs();
+	cache_instrumented = cache_special = memcheck_runs();
 	heap_has_fast_path = !cache_instrumented;
+	if (OPTION(check) == CHECK_STRICT && !cache_instrumented)
+		be_strict();
 	if (cache_instrumented)
 		release_restrict(); /* memcheck does not know newer system calls */
-	if (!heap_init() && arena_get(0) && !pthread_key_create(&exit_key, thread_exit))
+	if (!heap_init() && arena_get(0) && !pthread_key_create(&exit_key, thread_exit)) {
+		check_init();
 		return true;
+	}
 	text_init(&t, buf, sizeof buf);
 	text_put(&t, "no address space for a heap: raise RLIMIT_AS (ulimit -v); every allocation fails");
 	os_message(&t);
@@ -266,6 +300,8 @@ static void after_fork_in_child(void)
 	limit_after_fork(heap_torn || arena_torn);
 	huge_after_fork();
 	relief_after_fork();
+	if (cache_on_fork)
+		cache_on_fork();
 	scavenger_after_fork();
 	lock_reset(&caches_lock);
 	atomic_store_explicit(&cache_generation, cache_generation + 1, memory_order_relaxed);

@@ -32,6 +32,8 @@ extern HIDDEN struct options options;
 #define OPTION(name) atomic_load_explicit(&options.name, memory_order_relaxed)
 
 enum { BACKGROUND_OFF, BACKGROUND_ON };
+enum { ABORT_FALSE, ABORT_TRUE };
+enum { CHECK_OFF, CHECK_FAST, CHECK_STRICT };
 enum { HANDOFF_AUTO, HANDOFF_OFF, HANDOFF_ARMED };
 enum { FORK_OFF, FORK_ON };
 enum { DESPITE_NOTHING, DESPITE_SECCOMP, DESPITE_PTRACE, DESPITE_MEMORY, DESPITE_LOAD, DESPITE_ALL };

@@ -16,6 +16,7 @@ enum { HALF_REGION = SLICES_PER_REGION / 2 };
 struct arena *_Atomic arenas[ARENAS_MAX];
 _Atomic size_t arena_dirty_slices;
 _Atomic size_t arena_kept_slices;
+bool arena_guards;
 static struct lock create_lock;
 static unsigned spread; /* over so many arenas threads are spread; constant after arena_init */
 
@@ -131,8 +132,57 @@ static size_t count_slices(uint32_t mask)
 	return mask & (mask - 1) ? count_ones(mask) : mask != 0;
 }
 
-/* Every change of a region's use goes through here: it keeps lists and counters true. */
-static void update(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
+/* Calls WHAT for each run of slices in MASK. */
+static int for_runs(struct region *r, uint32_t mask, int (*what)(void *, size_t))
+{
+	int error = 0;
+
+	while (mask) {
+		size_t at = (size_t)__builtin_ctz(mask), run = (size_t)__builtin_ctzll(~((uint64_t)mask >> at));
+
+		error |= what(r->base + (at << SLICE_SHIFT), run << SLICE_SHIFT);
+		mask &= ~mask_of(at, run);
+	}
+	return error;
+}
+
+/* Makes slices of R inaccessible; then they hold nothing. False: nothing has changed. */
+static bool close_slices(struct region *r, uint32_t mask)
+{
+	uint32_t touched = get(&r->touched);
+
+	if (!mask || for_runs(r, mask, os_guard))
+		return false;
+	r->guarded |= mask;
+	set(&r->touched, touched & ~mask);
+	limit_sub((size_t)count_ones(touched & mask) * PAGES_PER_SLICE);
+	return true;
+}
+
+static void open_slices(struct region *r, uint32_t mask)
+{
+	for_runs(r, mask & r->guarded, os_unguard);
+	r->guarded &= ~mask;
+}
+
+/* With arena_guards, as USED is about to be R's. */
+static COLD void guard_changes(struct region *r, uint32_t used, uint32_t touched)
+{
+	open_slices(r, used & ~get(&r->used));
+	close_slices(r, get(&r->used) & ~used & ~touched & ~r->guarded);
+}
+
+/* The same where slices are freed: a region that holds nothing more is accessible. */
+static COLD void guard_freed(struct region *r, uint32_t used)
+{
+	if (used)
+		guard_changes(r, used, get(&r->touched));
+	else
+		open_slices(r, ~(uint32_t)0);
+}
+
+/* Keeps lists and counters true. */
+static NOINLINE void change(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
 {
 	uint32_t freed = get(&r->used) & ~used;
 	uint32_t before = ~get(&r->used) & get(&r->touched), after = ~used & touched;
@@ -149,6 +199,14 @@ static void update(struct arena *a, struct region *r, uint32_t used, uint32_t to
 	bins_relist(a->bins, r, used, freed);
 }
 
+/* Every change of a region's use goes through here. */
+static inline void update(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
+{
+	if (UNLIKELY(arena_guards))
+		guard_changes(r, used, touched);
+	change(a, r, used, touched);
+}
+
 /* Frees slices of R; an R that holds nothing more goes back to its heap. */
 static void free_slices(struct arena *a, struct region *r, uint32_t mask)
 {
@@ -157,11 +215,13 @@ static void free_slices(struct arena *a, struct region *r, uint32_t mask)
 	CHECK_DEBUG((get(&r->used) & mask) == mask);
 	if (mask & 1)
 		r->spanning = NULL;
+	if (UNLIKELY(arena_guards))
+		guard_freed(r, used);
 	if (!used)
-		update(a, r, ~(uint32_t)0,
+		change(a, r, ~(uint32_t)0,
 		       get(&r->touched)); /* not counted as dirty here any more: the heap counts it */
 	else
-		update(a, r, used, get(&r->touched));
+		change(a, r, used, get(&r->touched));
 	if (!used)
 		heap_put(r, 1);
 }
@@ -361,6 +421,20 @@ void arena_put(struct slice *s)
 	for (size_t i = 0; !a->retired && i * SLICES_PER_REGION < first + count; i++)
 		free_slices(a, r - i, part(first, count, i));
 	lock_drop(&a->lock);
+}
+
+bool arena_guard(struct slice *s)
+{
+	struct region *r = s->region;
+	struct arena *a = atomic_load_explicit(&r->arena, memory_order_relaxed);
+	size_t first = first_slice(s), count = s->slices;
+	bool done = true;
+
+	lock_take(&a->lock);
+	for (size_t i = 0; i * SLICES_PER_REGION < first + count; i++)
+		done = !a->retired && close_slices(r - i, part(first, count, i)) && done;
+	lock_drop(&a->lock);
+	return done;
 }
 
 /* S is COUNT slices long from now on; with that it may have become a long extent, or ceased to be one. */

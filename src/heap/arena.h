@@ -31,6 +31,13 @@ struct arena {
 
 extern HIDDEN struct arena *_Atomic arenas[ARENAS_MAX];
 
+/*
+ * Slices of active regions that nothing has touched are inaccessible while they are free, and so are those that were when they
+ * were given back (arena_guard). Set before the first slice is handed out, if at all. Regions without a block are accessible:
+ * the marks by which it is done would keep their page tables.
+ */
+extern HIDDEN bool arena_guards;
+
 /* Decides how many arenas threads are spread over; called once, after options_init. */
 void arena_init(void);
 
@@ -51,6 +58,9 @@ struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear
 
 /* The same for a slab, of less than a region. Its `clean` is set too. */
 struct slice *arena_take_slab(struct arena *a, size_t count, struct growth *g);
+
+/* Makes the extent inaccessible until it is taken back; what it held is gone. False: some of it is not. With arena_guards. */
+bool arena_guard(struct slice *s);
 
 /* Takes back the extent that begins with S. Descriptors of inner slices have been cleared by the caller. */
 void arena_put(struct slice *s);

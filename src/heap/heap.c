@@ -55,18 +55,38 @@ static struct {
 	size_t total;
 } pool;
 
+/* The pool's lock is held. */
+static void *map_chunk(size_t bytes)
+{
+	void *chunk = (pool.lowest ? pool.lowest : heap_first.mapping) - bytes;
+
+	if (os_map(bytes, &chunk))
+		return NULL;
+	pool.lowest = chunk;
+	return chunk;
+}
+
+void *meta_map(size_t bytes)
+{
+	void *chunk;
+
+	lock_take(&pool.lock);
+	chunk = map_chunk(bytes);
+	lock_drop(&pool.lock);
+	return chunk;
+}
+
 void *meta_alloc(size_t bytes)
 {
-	void *p = NULL;
+	void *p = NULL, *chunk;
 
 	bytes = align_up(bytes, CACHE_LINE);
 	lock_take(&pool.lock);
 	if ((size_t)(pool.end - pool.at) < bytes) {
 		size_t n = align_up(max_size(bytes, CHUNK_BYTES), PAGE_BYTES);
-		void *chunk = (pool.lowest ? pool.lowest : heap_first.mapping) - n;
 
-		if (!os_map(n, &chunk)) {
-			pool.at = pool.lowest = chunk;
+		if ((chunk = map_chunk(n))) {
+			pool.at = chunk;
 			pool.end = pool.at + n;
 			pool.total += n;
 		}

@@ -61,6 +61,11 @@ int os_commit(void *p, size_t bytes)
 	return call(SYS_mprotect, (long)p, (long)bytes, PROT_READ | PROT_WRITE, 0, 0);
 }
 
+int os_forbid(void *p, size_t bytes)
+{
+	return call(SYS_mprotect, (long)p, (long)bytes, PROT_NONE, 0, 0);
+}
+
 int os_unmap(void *p, size_t bytes)
 {
 	return call(SYS_munmap, (long)p, (long)bytes, 0, 0, 0);
@@ -113,6 +118,33 @@ int os_drop(void *p, size_t bytes)
 	int error = os_advise(p, bytes, MADV_DONTNEED);
 
 	return error == EINVAL ? os_advise(p, bytes, MADV_DONTNEED_LOCKED) : error;
+}
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* since Linux 6.13 */
+#define MADV_GUARD_REMOVE  103
+#endif
+
+int os_guard(void *p, size_t bytes)
+{
+	return os_advise(p, bytes, MADV_GUARD_INSTALL);
+}
+
+int os_unguard(void *p, size_t bytes)
+{
+	return os_advise(p, bytes, MADV_GUARD_REMOVE);
+}
+
+bool os_can_guard(void)
+{
+	void *page = NULL;
+	bool can;
+
+	if (os_map(PAGE_BYTES, &page))
+		return false;
+	can = !os_guard(page, PAGE_BYTES);
+	os_unmap(page, PAGE_BYTES);
+	return can;
 }
 
 int os_move(void *from, void *to, size_t bytes)
@@ -268,7 +300,7 @@ size_t os_page_table_bytes(void)
 
 int os_open_file(const char *path, int flags)
 {
-	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0, 0, 0);
+	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0644, 0, 0);
 
 	return fd < 0 ? -1 : (int)fd;
 }

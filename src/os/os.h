@@ -23,6 +23,9 @@ int os_map(size_t bytes, void **p);
 /* Makes part of a reservation readable and writable; charged from now on under strict overcommit. */
 int os_commit(void *p, size_t bytes);
 
+/* Takes that back; the pages stay as they are. */
+int os_forbid(void *p, size_t bytes);
+
 int os_unmap(void *p, size_t bytes);
 
 /* madvise(2). What is interrupted is tried again, but not without end. */
@@ -46,6 +49,16 @@ int os_drop(void *p, size_t bytes);
  * EINVAL on kernels before 5.7. On failure TO may be unmapped.
  */
 int os_move(void *from, void *to, size_t bytes);
+
+/*
+ * Makes P[0..BYTES) inaccessible, and drops its pages, without a mapping of its own (MADV_GUARD_INSTALL, since Linux 6.13);
+ * an errno value where that cannot be done. And accessible again, reading as zero where it was not before.
+ */
+int os_guard(void *p, size_t bytes);
+int os_unguard(void *p, size_t bytes);
+
+/* Whether the kernel knows how to. */
+bool os_can_guard(void);
 
 /* mincore(2): a byte per page. ENOMEM when part of the range is not mapped. */
 int os_resident(void *p, size_t bytes, unsigned char *out);
@@ -78,7 +91,7 @@ size_t os_read_file(const char *path, char *buf, size_t len);
 
 /*
  * The same in parts, for a file of less than a page that is read again and again: from its start each time. FLAGS as of
- * open(2), and close-on-exec; the descriptor is -1 where the file could not be opened.
+ * open(2), and close-on-exec; a new file is for its owner to write; the descriptor is -1 where the file could not be opened.
  */
 int os_open_file(const char *path, int flags);
 size_t os_read_open_file(int fd, char *buf, size_t len);

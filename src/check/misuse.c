@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The one line that a misused pointer earns, and the end of the process. Reads descriptors as they are, without
- * locks.
- */
-#include "api/alloc.h"
+/* What a pointer is that was misused. Reads descriptors as they are, without locks. */
+#include "check/none.h"
+#include "check/report.h"
 #include "os/os.h"
 
 static void put_block(struct text *t, const struct slice *s, const void *p)
@@ -49,10 +47,14 @@ static const struct slice *covering(const struct slice *s)
 	return at && at->kind == SLICE_LARGE && at + at->slices > s ? at : NULL;
 }
 
-static void describe(struct text *t, const void *p)
+void misuse_describe(struct text *t, const void *p)
 {
 	const struct slice *s = heap_slice_anywhere(p), *large;
 
+	if (none_has(p)) {
+		text_put(t, "a block of no size (already freed, or never handed out)");
+		return;
+	}
 	if (!s) {
 		text_put(t, "memory that this allocator did not hand out");
 		return;
@@ -78,15 +80,9 @@ static void describe(struct text *t, const void *p)
 
 void misuse(const char *what, const void *p)
 {
-	char buf[512];
-	struct text t;
+	struct text *t = report_begin(what, p);
 
-	text_init(&t, buf, sizeof buf);
-	text_put(&t, what);
-	text_put(&t, "(");
-	text_put_hex(&t, (uintptr_t)p);
-	text_put(&t, "): not a live block, but ");
-	describe(&t, p);
-	os_message(&t);
-	os_abort();
+	text_put(t, "not a live block, but ");
+	misuse_describe(t, p);
+	report_end();
 }

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The fast paths, for the entry points that have them. They touch the cache and the slab of the calling thread only, so they
+ * need no lock and no atomic instruction.
+ */
+#ifndef PMD_API_FAST_H
+#define PMD_API_FAST_H
+
+#include "api/alloc.h"
+
+static inline void *fast_pop(struct slice *s)
+{
+	struct block *b = s->free;
+
+	s->free = b->next;
+	count_increment(s);
+	b->key = 0;
+	return b;
+}
+
+/* Frees P and returns true, if it is for the fast path. */
+static inline bool fast_free(void *p)
+{
+	struct slice *s = heap_first_slice(p);
+	struct block *b = p;
+
+#ifdef PMD_SANITIZED
+	if (!p) /* leads to some descriptor, of which nothing it may hold accepts NULL; to a sanitizer that is a race */
+		return false;
+#endif
+	if (UNLIKELY(!slab_block_of_thread(s, p, cache_id) || b->key == slab_key(s)))
+		return false;
+	b->key = slab_key(s);
+	b->next = s->free;
+	s->free = b;
+	if (UNLIKELY(count_decrement(s)))
+		cache_event(s);
+	return true;
+}
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reports of misuse: where a guarded block was allocated and freed and who met it, in all modes who misused it; the file that
+ * they are appended to; going on with abort:false; sizes and alignments that a release is told wrong, with check:strict.
+ */
+#include "api.h"
+#include "check.h"
+#include "proc.h"
+
+#define CASE_SECONDS 20
+#define CODE_BYTES   4096 /* no function here is longer */
+
+struct check_case {
+	const char *name;
+	const char *conf;
+	void (*run)(void);
+	int status;           /* a signal, or minus an exit status */
+	const char *words[4]; /* the report holds each */
+	void *frames[3];      /* functions that lines name by an address in them, in this order */
+};
+
+static char *volatile block;
+
+/* Callees that the compiler cannot make part of their callers, nor their last calls jumps. */
+#ifdef __clang__
+#define PART __attribute__((noinline))
+#else
+#define PART __attribute__((noinline, noclone))
+#endif
+static volatile int after_call;
+
+PART static void allocator(size_t size)
+{
+	block = t_malloc(size);
+	after_call = 1;
+}
+
+PART static void releaser(void)
+{
+	t_free(block);
+	after_call = 2;
+}
+
+PART static void culprit(void)
+{
+	block[0] = 1;
+	after_call = 3;
+}
+
+static void use_after_free(void)
+{
+	allocator(24);
+	releaser();
+	culprit();
+}
+
+static void double_free(void)
+{
+	allocator(24);
+	releaser();
+	releaser();
+}
+
+static void overflow(void)
+{
+	allocator(24);
+	block[24]++;
+	releaser();
+}
+
+static void never_freed(void)
+{
+	allocator(24);
+	block[24]++;
+}
+
+static void zero_size(void)
+{
+	allocator(0);
+	culprit();
+}
+
+static void go_on(void)
+{
+	double_free();
+	allocator(100);
+	memset(block, 1, 100);
+	releaser();
+	releaser();
+	CHECK(t_malloc(100));
+}
+
+static void free_sized_wrong(void)
+{
+	allocator(24);
+	t_free_sized(block, 25);
+	after_call = 4;
+}
+
+static void free_aligned_wrong(void)
+{
+	char *p = t_aligned_alloc(64, 128);
+	t_free_aligned_sized(p, 64, 128);
+	for (int i = 0; i < 64; i++) {
+		p = t_aligned_alloc(16, 24);
+		if ((uintptr_t)p % 1024)
+			t_free_aligned_sized(p, 1024, 24);
+	}
+}
+
+static void sent_signal(void)
+{
+	raise(SIGSEGV);
+}
+
+static void null_pointer(void)
+{
+	block = NULL;
+	culprit();
+}
+
+static void own_handler(int unused)
+{
+	(void)unused;
+	_exit(5);
+}
+
+static void handled(void)
+{
+	signal(SIGSEGV, own_handler);
+	use_after_free();
+}
+
+static void all_right(void)
+{
+	for (size_t i = 1; i < 3000; i++) {
+		char *p = t_malloc(i), *q = t_calloc(i, 3);
+		CHECK(p && q && !q[0] && !q[3 * i - 1]);
+		memset(p, 1, i);
+		p = t_realloc(p, 2 * i);
+		CHECK(p && p[0] == 1 && p[i - 1] == 1);
+		CHECK(t_usable(p) >= 2 * i);
+		t_free_sized(q, 3 * i);
+		t_free(p);
+	}
+}
+
+static const struct check_case cases[] = {
+	{"use after free",
+	 "guard_rate:1",
+	 use_after_free,
+	 SIGSEGV,
+	 {"a block after its release", "guarded block", "size 24"},
+	 {allocator, releaser, culprit}},
+	{"double free",
+	 "guard_rate:1",
+	 double_free,
+	 SIGABRT,
+	 {"double free: free(", "already freed"},
+	 {allocator, releaser, releaser}},
+	{"overflow", "guard_rate:1", overflow, SIGABRT, {"behind this block"}, {allocator, releaser}},
+	{"never freed", "guard_rate:1", never_freed, SIGABRT, {"exit(", "behind this block"}, {allocator}},
+	{"no size", "guard_rate:1", zero_size, SIGSEGV, {"behind a block", "size 0"}, {allocator, culprit}},
+	{"use after free, strict", "check:strict", use_after_free, SIGABRT, {"after its release"}, {NULL}},
+	{"double free, strict", "check:strict", double_free, SIGABRT, {"double free: free("}, {releaser}},
+	{"overflow, strict", "check:strict", overflow, SIGABRT, {"behind this block", "24 bytes"}, {releaser}},
+	{"no size, strict", "check:strict", zero_size, SIGSEGV, {"of no size"}, {culprit}},
+	{"another size", "check:strict", free_sized_wrong, SIGABRT, {"another size", "24, not 25"}, {free_sized_wrong}},
+	{"another alignment", "check:strict", free_aligned_wrong, SIGABRT, {"another alignment", "1024"}, {NULL}},
+	{"double free, off", "check:off", double_free, SIGABRT, {"double free: free("}, {releaser}},
+	{"goes on", "guard_rate:1,abort:false", go_on, 0, {"double free"}, {NULL}},
+	{"goes on, off", "check:off,abort:false", go_on, 0, {"double free"}, {NULL}},
+	{"goes on, strict", "check:strict,abort:false", go_on, 0, {"double free"}, {NULL}},
+	{"signal that was sent", "", sent_signal, SIGSEGV, {NULL}, {NULL}},
+	{"signal that was sent, strict", "check:strict", sent_signal, SIGSEGV, {NULL}, {NULL}},
+	{"null pointer", "check:strict", null_pointer, SIGSEGV, {NULL}, {NULL}},
+	{"the program's own handler", "guard_rate:1", handled, -5, {NULL}, {NULL}},
+	{"all right", "guard_rate:1", all_right, 0, {NULL}, {NULL}},
+	{"all right, strict", "check:strict", all_right, 0, {NULL}, {NULL}},
+};
+
+/* ---- In the process that watches ---- */
+
+static size_t read_file(int fd, char *text, size_t room)
+{
+	size_t length = 0;
+	for (ssize_t n; length < room - 1 && (n = read(fd, text + length, room - 1 - length)) > 0;)
+		length += (size_t)n;
+	text[length] = 0;
+	close(fd);
+	return length;
+}
+
+static char file[] = "/tmp/t_check.XXXXXX";
+
+/* Runs CASE in a process of its own; what it says is in TEXT. */
+static int watch(const struct check_case *c, char *text, size_t room)
+{
+	char conf[256], number[8];
+	char program[] = "t_check";
+	char *const args[] = {program, number, NULL};
+	int fds[2];
+	CHECK(pipe(fds) == 0);
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_child(CASE_SECONDS);
+		dup2(fds[1], STDERR_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		snprintf(conf, sizeof conf, "%s,report_file:%s", c->conf, file);
+		snprintf(number, sizeof number, "%d", (int)(c - cases));
+		setenv("PMDALLOC_CONF", conf, 1);
+		execv("/proc/self/exe", args);
+		_exit(126);
+	}
+	close(fds[1]);
+	read_file(fds[0], text, room);
+	return check_wait(pid);
+}
+
+/* The functions' addresses differ from process to process, but not their distance from main. */
+int main(int argc, char **argv);
+
+static bool is_in(uintptr_t offset, void *function)
+{
+	return offset - (uintptr_t)function < CODE_BYTES;
+}
+
+/* What follows "the program+" is the address less where the program was loaded; so is it for main here. */
+static const char *find_frame(const char *text, void *function)
+{
+	static const char before[] = "(the program+0x";
+	extern char __executable_start;
+	while ((text = strstr(text, before))) {
+		uintptr_t offset = strtoul(text + strlen(before), NULL, 16);
+		text += strlen(before);
+		if (is_in(offset + (uintptr_t)&__executable_start, function))
+			return text;
+	}
+	return NULL;
+}
+
+static bool has_stacks(void)
+{
+#ifdef __x86_64__
+	extern int _dl_find_object(void *, void *) __attribute__((weak));
+	return _dl_find_object && !SANITIZED;
+#else
+	return false;
+#endif
+}
+
+static void judge(const struct check_case *c, int status, const char *text, const char *filed)
+{
+	int expected = c->status > 0 ? c->status : -c->status << 8;
+	const char *at = text;
+	if (SANITIZED && c->status == SIGSEGV) { /* the sanitizer's handler is there already */
+		CHECK(status);
+		return;
+	}
+	CHECK_SAY((status & ~0x80) == expected, "%s: status %x, %.150s", c->name, (unsigned)status, text);
+	CHECK_SAY(strcmp(text, filed) == 0, "%s: the file has %.100s", c->name, filed);
+	CHECK_SAY(c->words[0] || !*text, "%s: said %.150s", c->name, text);
+	for (size_t i = 0; i < LENGTH(c->words) && c->words[i]; i++)
+		CHECK_SAY(strstr(text, c->words[i]), "%s: no '%s' in %.150s", c->name, c->words[i], text);
+	for (size_t i = 0; has_stacks() && i < LENGTH(c->frames) && c->frames[i]; i++) {
+		at = find_frame(at, c->frames[i]);
+		CHECK_SAY(at, "%s: frame %zu is not in %.150s", c->name, i, text);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static char text[1 << 16], filed[1 << 16];
+	if (argc == 2) {
+		cases[strtoul(argv[1], NULL, 10)].run();
+		return 0;
+	}
+	int fd = mkstemp(file);
+	CHECK(fd >= 0);
+	for (const struct check_case *c = cases; c < cases + LENGTH(cases); c++) {
+		CHECK(ftruncate(fd, 0) == 0);
+		int status = watch(c, text, sizeof text);
+		int again = open(file, O_RDONLY);
+		CHECK(again >= 0);
+		read_file(again, filed, sizeof filed);
+		printf("%s: %x\n", c->name, (unsigned)status);
+		fflush(stdout);
+		judge(c, status, text, filed);
+	}
+	close(fd);
+	unlink(file);
+	return 0;
+}
