@@ -32,31 +32,49 @@ struct slot {
 
 bool guard_used;
 
-static char *base; /* the first page; constant after guard_init */
+/*
+ * Made for the first sample, under the lock, and constant from then on. Who has a pointer into it has it from a thread that
+ * knew of it; to anybody else it makes no difference whether it is there yet.
+ */
+static _Atomic(char *) base; /* the first page */
 static struct slot *slots;
 static bool by_marks; /* the kernel has marks for pages; else each is a mapping of its own */
 
 static struct lock lock; /* guards the slots, and next */
 static unsigned next;    /* slot at which to look first */
-static bool retired;     /* in a forked child, of a process in which the lock was held */
+static bool retired;     /* no more samples: no room, or a forked child of a process in which the lock was held */
 
 static _Atomic uint64_t seen[(CLASSES + 63) / 64]; /* a bit per class */
 static _Atomic int first_left = FIRST, start_left = START;
 
 void guard_init(void)
 {
+	guard_used = OPTION(guard_rate) != 0;
+}
+
+static char *pages(void)
+{
+	return atomic_load_explicit(&base, memory_order_relaxed);
+}
+
+/* A pool is there. The lock is held. */
+static bool make_pool(void)
+{
 	size_t bytes = PAGE_BYTES + (size_t)SLOTS * SLOT_BYTES;
 	char *p;
 
-	if (!OPTION(guard_rate) || !(slots = meta_alloc(sizeof *slots * SLOTS)) || !(p = meta_map(bytes)))
-		return;
-	base = p + PAGE_BYTES;
-	if (!seal_byte)
-		seal_byte = (unsigned char)(os_random() | 1);
+	if (LIKELY(pages() != NULL))
+		return true;
+	retired = true;
+	if (!(slots = meta_alloc(sizeof *slots * SLOTS)) || !(p = meta_map(bytes)))
+		return false;
 	by_marks = !os_guard(p, bytes);
 	if (!by_marks && os_forbid(p, bytes))
-		return;
-	guard_used = true;
+		return false;
+	seal_byte = (unsigned char)(os_random() | 1);
+	atomic_store_explicit(&base, p + PAGE_BYTES, memory_order_relaxed);
+	retired = false;
+	return true;
 }
 
 void guard_after_fork(void)
@@ -83,7 +101,7 @@ static bool is_first_of_class(size_t size)
 /* Not to be guessed is not asked of it, but to need no system call: xorshift64*, of G. Marsaglia and S. Vigna. */
 static uint64_t next_random(struct cache *c)
 {
-	uint64_t n = c->guard_seed ? c->guard_seed : c->id ^ (uintptr_t)base;
+	uint64_t n = c->guard_seed ? c->guard_seed : c->id ^ (uintptr_t)c;
 
 	n ^= n >> 12;
 	n ^= n << 25;
@@ -117,7 +135,7 @@ bool guard_is_due(size_t size, size_t align)
 
 static char *page_of(const struct slot *slot)
 {
-	return base + (size_t)(slot - slots) * SLOT_BYTES;
+	return pages() + (size_t)(slot - slots) * SLOT_BYTES;
 }
 
 static bool open_page(char *page)
@@ -154,12 +172,14 @@ static enum verdict damage_of(const struct slot *slot)
 
 bool guard_has(const void *p)
 {
-	return (uintptr_t)p - (uintptr_t)base < (size_t)SLOTS * SLOT_BYTES && guard_used;
+	const char *first = pages();
+
+	return (uintptr_t)p - (uintptr_t)first < (size_t)SLOTS * SLOT_BYTES && first;
 }
 
 static struct slot *slot_of(const void *p)
 {
-	return &slots[((uintptr_t)p - (uintptr_t)base) / SLOT_BYTES];
+	return &slots[((uintptr_t)p - (uintptr_t)pages()) / SLOT_BYTES];
 }
 
 static void note(struct event *event)
@@ -189,7 +209,7 @@ void *guard_take(size_t size, size_t align)
 
 	note(&event);
 	lock_take(&lock);
-	slot = retired ? NULL : find_free();
+	slot = !retired && make_pool() ? find_free() : NULL;
 	if (slot && !open_page(page_of(slot)))
 		slot = NULL;
 	if (slot) {
@@ -314,7 +334,7 @@ void guard_describe(struct text *t, const void *p)
 void guard_each(void (*count)(void *arg, unsigned class), void *arg)
 {
 	lock_take(&lock);
-	for (unsigned i = 0; guard_used && i < SLOTS; i++)
+	for (unsigned i = 0; pages() && i < SLOTS; i++)
 		if (slots[i].state == SLOT_LIVE)
 			count(arg, class_of(slots[i].size));
 	lock_drop(&lock);
@@ -322,7 +342,7 @@ void guard_each(void (*count)(void *arg, unsigned class), void *arg)
 
 void guard_look(const char *call)
 {
-	for (unsigned i = 0; guard_used && !retired && i < SLOTS; i++) {
+	for (unsigned i = 0; pages() && !retired && i < SLOTS; i++) {
 		struct slot copy;
 		enum verdict verdict = RIGHT;
 

@@ -8,7 +8,7 @@
  *   | guard | page 0 | guard | page 1 | guard | ...
  *
  * A request is looked at only where it is off the fast path, so the rate is that of those. What is known of the slots is
- * under a lock, an innermost one.
+ * under a lock, within which only the metadata's is taken. A process without a sample has no such pages.
  */
 #ifndef PMD_CHECK_GUARD_H
 #define PMD_CHECK_GUARD_H
