@@ -89,7 +89,7 @@ static void reads_as_zero(struct rng *rng)
 int main(int argc, char **argv)
 {
 	struct rng rng = {1};
-	VARIANTS(argc, argv, "thp:never", "decay_ms:0,thp:never");
+	VARIANTS(argc, argv, "thp:never,guard_rate:0", "decay_ms:0,thp:never,guard_rate:0");
 	touches_little();
 	reads_as_zero(&rng);
 	return 0;

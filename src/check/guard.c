@@ -71,7 +71,8 @@ static bool make_pool(void)
 	by_marks = !os_guard(p, bytes);
 	if (!by_marks && os_forbid(p, bytes))
 		return false;
-	seal_byte = (unsigned char)(os_random() | 1);
+	/* From where the mapping lies, which is random, as a sandbox may not allow a system call that was not needed before. */
+	seal_byte = (unsigned char)(((uintptr_t)p * (uint64_t)0x9e3779b97f4a7c15) >> 56 | 1);
 	atomic_store_explicit(&base, p + PAGE_BYTES, memory_order_relaxed);
 	retired = false;
 	return true;
