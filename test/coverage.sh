@@ -24,6 +24,7 @@ make -s -j"$(nproc)"
 tests=${COVERAGE_TESTS:-$(printf 'include Makefile\nprint-tests:\n\t@echo $(TESTS)\n' | make -s -f - print-tests |
 	tr ' ' '\n' | grep -Ev "$without" | tr '\n' ' ')}
 bad=0
+export PMD_COUNTED=yes
 make -j"$(nproc)" check TESTS="$tests" || { bad=1; cat test-suite.log; }
 # The library, and the tests that have a part of it in them.
 objects=(.libs/libpmdalloc.so)

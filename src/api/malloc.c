@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "api/fast.h"
-#include "check/check.h"
 #include "os/os.h"
 
 static NOINLINE void *malloc_slow(size_t size)
@@ -140,7 +139,7 @@ void *pmd_realloc(void *p, size_t size)
 	const struct slice *s = heap_first_slice(p);
 
 	/* Half a block or more stays; what is smaller moves, so that the rest is not lost. */
-	if (slab_block_of_thread(s, p, cache_id) && size <= s->block_size && size > s->block_size / 2 &&
+	if (fast_owns(s, p) && size <= s->block_size && size > s->block_size / 2 &&
 	    ((struct block *)p)->key != slab_key(s))
 		return p;
 	if (!p)
@@ -247,7 +246,7 @@ size_t pmd_malloc_usable_size(const void *p)
 {
 	const struct slice *s = heap_first_slice(p);
 
-	if (LIKELY(slab_block_of_thread(s, p, cache_id)))
+	if (LIKELY(fast_owns(s, p)))
 		return s->block_size;
 	return p ? usable_of("malloc_usable_size", p) : 0;
 }
