@@ -41,6 +41,7 @@ COMPILED_TESTS = \
 	test/t_realloc \
 	test/t_seccomp \
 	test/t_sparse \
+	test/t_stack \
 	test/t_start \
 	test/t_stats \
 	test/t_stats_report \
@@ -181,6 +182,7 @@ test_t_pressure_cgroup_LDADD = libpmdalloc-parts.a $(LIBURING)
 test_t_pressure_cgroup_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_pressure_wait_LDADD = libpmdalloc-parts.a $(LIBURING)
 test_t_pressure_wait_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
+test_t_stack_LDADD = libpmdalloc-parts.a $(LIBURING)
 test_t_random_LDADD = $(LINK_LIBRARY)
 test_t_random_LDFLAGS = $(LINK_IN_PLACE)
 test_t_random_threads_LDADD = $(LINK_LIBRARY)

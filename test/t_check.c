@@ -9,6 +9,11 @@
 
 #define CASE_SECONDS 20
 #define CODE_BYTES   4096 /* no function here is longer */
+#define PAGE         4096
+#define SLAB         ((uintptr_t)64 << 10) /* where they begin */
+#define LARGE        ((size_t)1 << 20)
+#define STRICT       "check:strict"
+#define NO_WAIT      "check:strict,quarantine:0"
 
 struct check_case {
 	const char *name;
@@ -131,6 +136,229 @@ static void handled(void)
 	use_after_free();
 }
 
+/* ---- Guarded blocks ---- */
+
+static void access_far_behind(void)
+{
+	allocator(24);
+	block += 2 * PAGE;
+	culprit();
+}
+
+static void access_before(void)
+{
+	allocator(24);
+	allocator(1000);
+	block -= PAGE;
+	culprit();
+}
+
+static void underrun(void)
+{
+	allocator(24);
+	block[-1]++;
+	releaser();
+}
+
+static void interior(void)
+{
+	allocator(100);
+	block += 16;
+	releaser();
+}
+
+static void freed_size(void)
+{
+	allocator(24);
+	releaser();
+	CHECK(t_usable(block) == 0);
+}
+
+static void freed_resize(void)
+{
+	allocator(24);
+	releaser();
+	CHECK(!t_realloc(block, 48));
+}
+
+static void keeps_size(void)
+{
+	allocator(24);
+	CHECK(t_usable(block) == 24 && t_realloc(block, 24) == block);
+}
+
+/* ---- Blocks of slabs, with check:strict ---- */
+
+static void link_overwritten(void)
+{
+	allocator(24);
+	releaser();
+	memset(block, 1, 8);
+}
+
+static void link_used(void)
+{
+	link_overwritten();
+	allocator(24);
+	allocator(24);
+}
+
+static void rest_overwritten(void)
+{
+	allocator(200);
+	releaser();
+	block[100] = 1;
+	allocator(200);
+}
+
+static void rest_overwritten_unseen(void)
+{
+	allocator(200);
+	releaser();
+	block[100] = 1;
+}
+
+static void before_first(void)
+{
+	allocator(24);
+	block -= (uintptr_t)block % SLAB == 32 ? 1 : 0;
+	CHECK((uintptr_t)block % SLAB == 31);
+	block[0]++;
+}
+
+static void before_first_freed(void)
+{
+	before_first();
+	block++;
+	releaser();
+}
+
+static void begin_of_slab(void)
+{
+	allocator(24);
+	block -= (uintptr_t)block % SLAB;
+	releaser();
+}
+
+static void never_handed_out(void)
+{
+	allocator(24);
+	block += 64;
+	releaser();
+}
+
+static void seal_overwritten(void)
+{
+	allocator(24);
+	memset(block + 24, 1, 8);
+	releaser();
+}
+
+static void seal_overwritten_size(void)
+{
+	allocator(24);
+	memset(block + 24, 1, 8);
+	CHECK(t_usable(block) == 0);
+}
+
+static void seal_overwritten_unseen(void)
+{
+	allocator(24);
+	memset(block + 24, 1, 8);
+}
+
+static void no_size_twice(void)
+{
+	allocator(0);
+	releaser();
+	releaser();
+}
+
+static void no_size_interior(void)
+{
+	allocator(0);
+	block++;
+	releaser();
+}
+
+static void no_size_freed(void)
+{
+	allocator(0);
+	releaser();
+	CHECK(t_usable(block) == 0);
+}
+
+static void no_size_grows(void)
+{
+	for (int i = 0; i < 200; i++)
+		allocator(0);
+	CHECK(t_usable(block) == 0);
+	block = t_realloc(block, 5);
+	CHECK(block);
+	block[4] = 1;
+	releaser();
+}
+
+/* ---- Large ones ---- */
+
+static void large_overrun(void)
+{
+	allocator(LARGE + 5);
+	block[LARGE + 5]++;
+	releaser();
+}
+
+static void large_overrun_resized(void)
+{
+	allocator(LARGE + 5);
+	block[LARGE + 5]++;
+	CHECK(!t_realloc(block, 2 * LARGE));
+}
+
+static void large_told_wrong(void)
+{
+	allocator(LARGE);
+	t_free_sized(block, LARGE - 1);
+	after_call = 5;
+}
+
+static void large_twice(void)
+{
+	allocator(LARGE);
+	releaser();
+	releaser();
+}
+
+static void large_interior(void)
+{
+	allocator(8 * LARGE);
+	block += 5 * LARGE + 16;
+	releaser();
+}
+
+static void large_all_right(void)
+{
+	for (size_t i = 1; i < 40; i++) {
+		allocator(i * LARGE);
+		block[0] = block[i * LARGE - 1] = 1;
+		CHECK(!t_realloc(block, (size_t)1 << 46));
+		CHECK(t_usable(block) == i * LARGE);
+		block = t_realloc(block, (i + 1) * LARGE);
+		CHECK(block && block[0] == 1 && block[i * LARGE - 1] == 1);
+		releaser();
+	}
+	allocator(70 * LARGE); /* more than is held back */
+	releaser();
+}
+
+static void foreign(void)
+{
+	static char here[64];
+	block = here;
+	releaser();
+	CHECK(t_usable(block) == 0 && !t_realloc(block, 5));
+}
+
 static void all_right(void)
 {
 	for (size_t i = 1; i < 3000; i++) {
@@ -175,6 +403,53 @@ static const struct check_case cases[] = {
 	{"signal that was sent, strict", "check:strict", sent_signal, SIGSEGV, {NULL}, {NULL}},
 	{"null pointer", "check:strict", null_pointer, SIGSEGV, {NULL}, {NULL}},
 	{"the program's own handler", "guard_rate:1", handled, -5, {NULL}, {NULL}},
+	{"far behind", "guard_rate:1", access_far_behind, SIGSEGV, {"memory between guarded blocks"}, {culprit}},
+	{"before", "guard_rate:1", access_before, SIGSEGV, {"memory before a block"}, {allocator, culprit}},
+	{"underrun", "guard_rate:1", underrun, SIGABRT, {"the bytes before this block"}, {allocator, releaser}},
+	{"interior", "guard_rate:1", interior, SIGABRT, {"16 bytes into one"}, {allocator, releaser}},
+	{"freed, size",
+	 "guard_rate:1",
+	 freed_size,
+	 SIGABRT,
+	 {"malloc_usable_size(", "already freed"},
+	 {allocator, releaser}},
+	{"freed, resize",
+	 "guard_rate:1,abort:false",
+	 freed_resize,
+	 0,
+	 {"realloc(", "already freed"},
+	 {allocator, releaser}},
+	{"keeps size", "guard_rate:1", keeps_size, 0, {NULL}, {NULL}},
+	{"link", NO_WAIT, link_overwritten, SIGABRT, {"exit(", "links in free blocks"}, {NULL}},
+	{"link, used", NO_WAIT, link_used, SIGABRT, {"malloc(", "links in this free block"}, {allocator}},
+	{"rest", NO_WAIT, rest_overwritten, SIGABRT, {"malloc(", "written to after its release"}, {allocator}},
+	{"rest, unseen", NO_WAIT, rest_overwritten_unseen, SIGABRT, {"exit(", "written to after its release"}, {NULL}},
+	{"rest, held back",
+	 STRICT,
+	 rest_overwritten_unseen,
+	 SIGABRT,
+	 {"exit(", "written to after its release"},
+	 {NULL}},
+	{"before the first", STRICT, before_first, SIGABRT, {"exit(", "before the first block"}, {NULL}},
+	{"before the first, freed", STRICT, before_first_freed, SIGABRT, {"bytes before this block"}, {releaser}},
+	{"begin of a slab", STRICT, begin_of_slab, SIGABRT, {"begin of a slab"}, {releaser}},
+	{"never handed out", STRICT, never_handed_out, SIGABRT, {"free(", "not a live block"}, {releaser}},
+	{"seal", STRICT, seal_overwritten, SIGABRT, {"free(", "behind this block"}, {releaser}},
+	{"seal, size", STRICT ",abort:false", seal_overwritten_size, 0, {"malloc_usable_size("}, {NULL}},
+	{"seal, unseen", STRICT, seal_overwritten_unseen, SIGABRT, {"exit(", "behind this block"}, {NULL}},
+	{"freed, size, strict", STRICT ",abort:false", freed_size, 0, {"malloc_usable_size(", "not a live"}, {NULL}},
+	{"freed, resize, strict", STRICT ",abort:false", freed_resize, 0, {"realloc(", "not a live block"}, {NULL}},
+	{"no size, twice", STRICT, no_size_twice, SIGABRT, {"double free: free(", "of no size"}, {releaser}},
+	{"no size, interior", STRICT, no_size_interior, SIGABRT, {"free(", "of no size"}, {releaser}},
+	{"no size, freed", STRICT ",abort:false", no_size_freed, 0, {"malloc_usable_size(", "of no size"}, {NULL}},
+	{"no size, grows", STRICT, no_size_grows, 0, {NULL}, {NULL}},
+	{"large, overrun", STRICT, large_overrun, SIGABRT, {"free(", "behind this block", "large"}, {releaser}},
+	{"large, resized", STRICT ",abort:false", large_overrun_resized, 0, {"realloc(", "behind this block"}, {NULL}},
+	{"large, told wrong", STRICT, large_told_wrong, SIGABRT, {"another size"}, {large_told_wrong}},
+	{"large, twice", STRICT, large_twice, SIGABRT, {"free(", "not a live block"}, {releaser}},
+	{"large, interior", "", large_interior, SIGABRT, {"5242896 bytes into the block", "large"}, {releaser}},
+	{"large, all right", STRICT, large_all_right, 0, {NULL}, {NULL}},
+	{"foreign", "abort:false", foreign, 0, {"free(", "realloc(", "did not hand out"}, {releaser}},
 	{"all right", "guard_rate:1", all_right, 0, {NULL}, {NULL}},
 	{"all right, strict", "check:strict", all_right, 0, {NULL}, {NULL}},
 };

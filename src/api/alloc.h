@@ -23,7 +23,7 @@ void free_checked(void *p, struct told told);
  */
 struct slice *block_slice(const char *call, const void *p);
 
-/* Usable bytes of the block P of S. */
+/* Usable bytes of the block P of S. With check:strict SIZE_UNKNOWN, after a report that names CALL, where that is not live. */
 size_t block_usable(const char *call, struct slice *s, const void *p);
 
 static inline bool too_large(size_t size)

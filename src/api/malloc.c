@@ -87,9 +87,12 @@ static void *move(void *p, size_t old, size_t size)
 /* With check:strict, or under memcheck: blocks move, so that old pointers are noticed. */
 static void *resize_special(struct slice *s, void *p, size_t size)
 {
+	size_t old;
+
 	if (cache_strict && s->kind == SLICE_LARGE && size > SLAB_MAX)
 		return strict_resize_large(s, size);
-	return move(p, block_usable("realloc", s, p), size);
+	old = block_usable("realloc", s, p);
+	return old == SIZE_UNKNOWN ? NULL : move(p, old, size);
 }
 
 static void *resize_plain(struct slice *s, void *p, size_t size)
@@ -112,6 +115,8 @@ static void *resize_apart(void *p, size_t size)
 {
 	size_t old = check_size("realloc", p);
 
+	if (UNLIKELY(old == SIZE_UNKNOWN)) /* and abort:false */
+		return NULL;
 	return size == old ? p : move(p, old, size);
 }
 
@@ -235,11 +240,13 @@ void *pmd_pvalloc(size_t size)
 static size_t usable_of(const char *call, const void *p)
 {
 	struct slice *s;
+	size_t size;
 
 	if (UNLIKELY(check_has(p)))
-		return check_size(call, p);
-	s = block_slice(call, p);
-	return LIKELY(s != NULL) ? block_usable(call, s, p) : 0;
+		size = check_size(call, p);
+	else
+		size = LIKELY((s = block_slice(call, p)) != NULL) ? block_usable(call, s, p) : SIZE_UNKNOWN;
+	return size == SIZE_UNKNOWN ? 0 : size;
 }
 
 size_t pmd_malloc_usable_size(const void *p)

@@ -8,9 +8,10 @@ size_t check_size(const char *call, const void *p)
 {
 	if (guard_has(p))
 		return guard_size(call, p);
-	if (!none_is_live(p))
-		misuse(call, p);
-	return 0;
+	if (none_is_live(p))
+		return 0;
+	misuse(call, p);
+	return SIZE_UNKNOWN;
 }
 
 void check_free(void *p)

@@ -12,7 +12,7 @@ static inline bool check_has(const void *p)
 	return guard_has(p) || none_has(p);
 }
 
-/* The size of the live block P; else a report, naming CALL, and 0. */
+/* The size of the live block P; else a report, naming CALL, and SIZE_UNKNOWN. */
 size_t check_size(const char *call, const void *p);
 
 void check_free(void *p);

@@ -310,13 +310,12 @@ size_t guard_size(const char *call, const void *p)
 	if (verdict == RIGHT)
 		return copy.size;
 	complain(call, p, &copy, verdict);
-	return 0;
+	return SIZE_UNKNOWN;
 }
 
 void guard_describe(struct text *t, const void *p)
 {
 	const struct slot *slot = slot_of(p);
-	uintptr_t end = (uintptr_t)slot->p + slot->size;
 
 	/* What lies below a page belongs to the slot before it; the one meant may as well be the next. */
 	if ((uintptr_t)p >= (uintptr_t)page_of(slot) + PAGE_BYTES + PAGE_BYTES / 2 && slot + 1 < slots + SLOTS &&
@@ -326,9 +325,9 @@ void guard_describe(struct text *t, const void *p)
 		text_put(t, "memory between guarded blocks");
 		return;
 	}
-	text_put(t, slot->state == SLOT_FREED ? "a block after its release"
-		    : (uintptr_t)p >= end     ? "memory behind a block"
-					      : "memory before a block");
+	text_put(t, slot->state == SLOT_FREED    ? "a block after its release"
+		    : (const char *)p >= slot->p ? "memory behind a block"
+						 : "memory before a block");
 	put_slot(t, slot);
 }
 

@@ -32,7 +32,7 @@ bool guard_has(const void *p);
 
 void guard_free(void *p);
 
-/* The size that was asked for the live block P; else a report, naming CALL, and 0. */
+/* The size that was asked for the live block P; else a report, naming CALL, and SIZE_UNKNOWN. */
 size_t guard_size(const char *call, const void *p);
 
 /* Calls COUNT for each live block, with the class that it would be of otherwise. */

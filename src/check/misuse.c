@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a pointer is that was misused. Reads descriptors as they are, without locks. */
+#include "cache/states.h"
 #include "check/none.h"
 #include "check/report.h"
 #include "os/os.h"
@@ -23,9 +24,8 @@ static void put_block(struct text *t, const struct slice *s, const void *p)
 	text_put(t, ", class ");
 	text_put_number(t, s->class);
 	text_put(t, ", owner ");
-	if (atomic_load_explicit(&s->cache, memory_order_relaxed))
-		text_put(t,
-			 slab_block_of_thread(s, (const void *)s->last, cache_id) ? "this thread" : "another thread");
+	if (slab_cache(s))
+		text_put(t, slab_cache(s) == cache_slow_self ? "this thread" : "another thread");
 	else
 		text_put(t, "none");
 	text_put(t, ")");

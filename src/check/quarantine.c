@@ -59,14 +59,6 @@ void quarantine_hold(void *p, size_t bytes)
 	q->bytes += bytes;
 }
 
-void quarantine_each(void (*look)(void *p))
-{
-	struct quarantine *q = cache_slow_self ? cache_slow_self->quarantine : NULL;
-
-	for (unsigned i = 0; q && i < q->count; i++)
-		look(q->blocks[(q->oldest + i) % MOST_BLOCKS].p);
-}
-
 /* The thread's cache is about to be torn down, and serves another thread next. */
 static void empty(struct cache *c)
 {

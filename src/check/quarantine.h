@@ -19,7 +19,4 @@ void quarantine_hold(void *p, size_t bytes);
 /* Holds back the large block of S, which has ended; from now on it cannot be reached. */
 void quarantine_hold_large(struct slice *s);
 
-/* Calls LOOK for all that the calling thread holds back. */
-void quarantine_each(void (*look)(void *p));
-
 #endif

@@ -236,7 +236,7 @@ size_t strict_size(const char *call, struct slice *s, const void *p)
 		report_damage(call, s, p, "the bytes behind this block were written to");
 	else
 		misuse(call, p);
-	return 0;
+	return SIZE_UNKNOWN;
 }
 
 void strict_init(void)

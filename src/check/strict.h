@@ -28,7 +28,7 @@ void *strict_allocate(size_t size, size_t align, bool zero, enum origin origin);
 /* Frees P, the block of S. */
 void strict_free(struct slice *s, void *p, struct told told);
 
-/* The size that was asked for P, the block of S. */
+/* The size that was asked for P, the block of S; where it is not live a report, naming CALL, and SIZE_UNKNOWN. */
 size_t strict_size(const char *call, struct slice *s, const void *p);
 
 /* Makes P, a large block of S, SIZE bytes, which is above SLAB_MAX; NULL when memory is short. */
