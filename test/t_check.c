@@ -293,6 +293,11 @@ static void no_size_grows(void)
 	for (int i = 0; i < 200; i++)
 		allocator(0);
 	CHECK(t_usable(block) == 0);
+	for (size_t align = 16; align <= 4 * PAGE; align *= 2) {
+		char *p = t_memalign(align, 0);
+		CHECK(p && (uintptr_t)p % align == 0);
+		t_free(p);
+	}
 	block = t_realloc(block, 5);
 	CHECK(block);
 	block[4] = 1;

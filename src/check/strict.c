@@ -208,7 +208,7 @@ void *strict_allocate(size_t size, size_t align, bool zero, enum origin origin)
 	size_t rounded = align_up(max_size(size + SEAL_BYTES, SEAL_LEAST), align);
 	void *p;
 
-	if (!size && (p = none_take()))
+	if (!size && align <= MIN_ALIGN && (p = none_take()))
 		return p;
 	if (rounded <= SLAB_MAX)
 		return allocate_small(class_of(rounded), size, origin);
