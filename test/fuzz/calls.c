@@ -216,6 +216,8 @@ static void try_aligned(size_t i, struct input *in)
 	if (too_much(size) || (alignment < 1 << 30 && too_much(alignment)))
 		return;
 	void *p = call_aligned(way, &alignment, size);
+	if (p && way % 5 == 3) /* pvalloc: whole pages are what is asked for */
+		size = size ? (size + 4095) & ~(size_t)4095 : 4096;
 	if (p)
 		adopt(i, p, size, alignment);
 	else
