@@ -6,7 +6,7 @@ lib_LTLIBRARIES = libpmdalloc.la
 
 PMD_CORE_SOURCES = \
 	src/base/base.h src/base/text.h src/base/text.c src/base/errno_name.h src/base/errno_name.c \
-	src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
+	src/os/asan.h src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
 	src/os/pressure.h src/os/pressure.c src/os/anchor.h src/os/anchor.c src/os/process.h src/os/process.c src/os/writer.h src/os/writer.c \
 	src/conf/options.h src/conf/options.c src/conf/options.def \
 	src/release/release.h src/release/release.c src/release/backends.h src/release/backends.c \
@@ -24,7 +24,7 @@ PMD_CORE_SOURCES = \
 	src/check/guard.h src/check/guard.c src/check/check.h src/check/check.c src/check/fault.c \
 	src/exit/handoff.h src/exit/handoff.c src/exit/helper.h src/exit/helper.c src/exit/conditions.h src/exit/conditions.c \
 	src/exit/shorten.h src/exit/shorten.c src/exit/cgroup.h src/exit/cgroup.c src/exit/armed.h src/exit/armed.c \
-	src/api/alloc.h src/api/alloc.c src/api/valgrind.h src/api/valgrind.c src/api/fast.h src/api/malloc.c \
+	src/api/alloc.h src/api/alloc.c src/api/marks.h src/api/marks.c src/api/fast.h src/api/malloc.c \
 	src/api/override.h src/api/control.c src/api/stats.h src/api/stats.c \
 	src/api/report.h src/api/report.c src/api/report_text.c src/api/report_json.c src/api/report_openmetrics.c \
 	src/api/sections.c

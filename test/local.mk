@@ -86,7 +86,7 @@ libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-SHELL_TESTS = test/gdb.sh test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
+SHELL_TESTS = test/asan.sh test/gdb.sh test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
 	test/valgrind.sh
 
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats test/traced
@@ -288,7 +288,7 @@ check_PROGRAMS += test/abuse
 TESTS += test/abuse.sh test/modes.sh
 endif
 endif
-EXTRA_DIST += test/abuse.cc test/abuse.sh test/modes.sh test/abuse.expected
+EXTRA_DIST += test/abuse.cc test/asan.c test/abuse.sh test/modes.sh test/abuse.expected
 
 check-abuse: test/abuse$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/abuse.py --programs $(abs_top_builddir)/test --ours $(abs_top_builddir)/.libs/libpmdalloc.so

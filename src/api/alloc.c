@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "api/alloc.h"
-#include "api/valgrind.h"
+#include "api/marks.h"
 #include "cache/scavenger.h"
 #include "check/check.h"
 
@@ -28,7 +28,7 @@ static COLD void *allocate_special(size_t size, size_t align, bool zero, enum or
 	if (cache_strict)
 		return strict_allocate(size, align, zero, origin);
 	if (cache_instrumented)
-		return valgrind_allocate(size, align, zero, allocate_plain);
+		return marks_allocate(size, align, zero, allocate_plain);
 	p = guard_is_due(size, align) ? guard_take(size, align) : NULL;
 	return p ? p : allocate_plain(size, align, zero);
 }
@@ -59,7 +59,7 @@ static struct slice *find_slice(const char *call, const void *p)
 
 struct slice *block_slice(const char *call, const void *p)
 {
-	return cache_instrumented ? valgrind_find(call, p, find_slice) : find_slice(call, p);
+	return cache_instrumented ? marks_find(call, p, find_slice) : find_slice(call, p);
 }
 
 size_t block_usable(const char *call, struct slice *s, const void *p)
@@ -69,7 +69,7 @@ size_t block_usable(const char *call, struct slice *s, const void *p)
 	if (cache_strict)
 		return strict_size(call, s, p);
 	usable = s->kind == SLICE_LARGE ? large_usable(s) : s->block_size;
-	return cache_instrumented ? valgrind_usable(p, usable) : usable;
+	return cache_instrumented ? marks_usable(p, usable) : usable;
 }
 
 static void free_plain(void *p)
@@ -89,7 +89,7 @@ static void free_special(void *p, struct told told)
 	struct slice *s;
 
 	if (!cache_strict)
-		valgrind_free(p, free_plain);
+		marks_free(p, free_plain);
 	else if ((s = find_slice("free", p)))
 		strict_free(s, p, told);
 }

@@ -60,7 +60,7 @@ extern HIDDEN __thread struct cache *cache_slow_self __attribute__((tls_model("i
 /* How many forks there were between the first process and this one. */
 extern HIDDEN _Atomic uint32_t cache_generation;
 
-/* Set when every call must take the slow path, which does what Valgrind needs. */
+/* Set when every call must take the slow path, which does what memcheck or AddressSanitizer needs: see api/marks.h. */
 extern HIDDEN bool cache_instrumented;
 
 /*

@@ -15,6 +15,7 @@
 #include "cache/states.h"
 #include "conf/options.h"
 #include "heap/huge.h"
+#include "os/asan.h"
 #include "os/os.h"
 #include "release/release.h"
 
@@ -256,11 +257,11 @@ static bool init_locked(void)
 	options_init();
 	arena_init();
 	scavenger_init();
-	cache_instrumented = cache_special = memcheck_runs();
+	cache_instrumented = cache_special = memcheck_runs() || asan_runs();
 	heap_has_fast_path = !cache_instrumented;
 	if (OPTION(check) == CHECK_STRICT && !cache_instrumented)
 		be_strict();
-	if (cache_instrumented)
+	if (memcheck_runs())
 		release_restrict(); /* memcheck does not know newer system calls */
 	if (!heap_init() && arena_get(0) && !pthread_key_create(&exit_key, thread_exit)) {
 		check_init();

@@ -29,9 +29,9 @@ static uint64_t place_seed; /* random, constant after heap_init */
 
 /*
  * Where heaps are put at random: clear of the usual places of programs, libraries, stacks and other run times'
- * heaps.
+ * heaps, and of AddressSanitizer's shadow, which ends above 16 TiB.
  */
-#define PLACES_START ((size_t)16 << 40)
+#define PLACES_START ((size_t)17 << 40)
 #define PLACES_END   ((size_t)80 << 40)
 
 enum {
@@ -129,8 +129,9 @@ static size_t meta_size(size_t count, size_t root, size_t *header_bytes)
  */
 static int reserve_aligned(size_t meta, size_t span, uintptr_t *base)
 {
-	size_t places = (PLACES_END - PLACES_START) / span, total = meta + 2 * span;
-	uintptr_t start, hint = places ? PLACES_START + place_seed % places * span : 0;
+	size_t first = align_up(PLACES_START, span), total = meta + 2 * span;
+	size_t places = first < PLACES_END ? (PLACES_END - first) / span : 0;
+	uintptr_t start, hint = places ? first + place_seed % places * span : 0;
 	void *mapping;
 	int error;
 
