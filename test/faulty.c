@@ -20,14 +20,15 @@ EXPORT int posix_memalign(void **out, size_t alignment, size_t size);
 EXPORT size_t malloc_usable_size(void *p);
 EXPORT void free(void *p);
 
-static const char *fault = "";
+static char fault[16];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* A copy: programs that give themselves another title write it over their environment. */
 __attribute__((constructor)) static void start(void)
 {
 	const char *name = getenv("FAULT");
-	if (name)
-		fault = name;
+	if (name && strlen(name) < sizeof fault)
+		strcpy(fault, name);
 }
 
 static int faulty(const char *name)
@@ -100,10 +101,19 @@ size_t malloc_usable_size(void *p)
 	return pmd_malloc_usable_size(p) + (p && faulty("usable") ? 16 : 0);
 }
 
-/* "leak": nothing is freed, and so no second free is found. "errno": it is not kept. */
+/* One call in a hundred, as good as at random: whatever a program does in turn, all kinds of blocks are hit. */
+static int now_and_then(void)
+{
+	static unsigned calls;
+	unsigned n = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) * 2654435761u;
+	n = (n ^ n >> 15) * 2246822519u;
+	return (n >> 8) % 100 == 0;
+}
+
+/* "leak": nothing is freed, and so no second free is found. "trickle": one in a hundred is not. "errno": it is not kept. */
 void free(void *p)
 {
-	if (faulty("leak"))
+	if (faulty("leak") || (faulty("trickle") && now_and_then()))
 		return;
 	pmd_free(p);
 	if (faulty("errno"))
