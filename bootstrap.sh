@@ -13,10 +13,10 @@ log=
 build_packages=(autoconf automake binutils g++ gcc libc6-dev libtool liburing-dev make pkg-config)
 demo_packages=(libjemalloc2 libmimalloc2.0 redis-server redis-tools)
 bench_packages=(bpftrace gnuplot-nox libbenchmark-dev libgoogle-perftools4)
-check_packages=(apache2-utils bc bison busybox-static clang clang-format cpio default-jdk-headless flex gdb git groff-base
-	libclang-rt-dev libpython3.11-testsuite libtcmalloc-minimal4 llvm man-db memcached nginx-light nodejs perl
-	postgresql procps python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 strace stress-ng systemd
-	valgrind xz-utils)
+check_packages=(apache2-utils bc bison busybox-static clang clang-format cpio default-jdk-headless dpkg-dev flex gdb git
+	groff-base libclang-rt-dev libpython3.11-testsuite libtcmalloc-minimal4 llvm man-db memcached nginx-light nodejs
+	perl postgresql procps python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 strace stress-ng
+	systemd tcl tcl-dev valgrind xz-utils zlib1g-dev)
 
 usage()
 {
