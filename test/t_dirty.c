@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the last slab in a slice did not touch: the next one does not touch it either before it must, and it reads as
- * zero. What that slab, or a large block, did touch is not taken for zero.
+ * zero. What that slab, or a large block, did touch is not taken for zero. Slabs that need little leave the slices that
+ * were touched as a whole to those that need much.
  */
 #include "api.h"
 #include "block.h"
@@ -15,6 +16,10 @@
 #define MOST      400 /* blocks of one size at a time */
 #define LONGEST   (200 * KIB)
 #define OPERATION 4000
+#define ROUNDS    40
+#define MODEST    16 /* classes of which there is one block */
+#define FULL      6  /* slabs full of blocks of FULL_SIZE */
+#define FULL_SIZE ((size_t)48)
 
 static size_t resident_pages(const void *p, size_t bytes)
 {
@@ -50,6 +55,54 @@ static void touches_little(void)
 	size_t pages = one_of_each(512 + 64, 64) + one_of_each(144, 16) + one_of_each(1280, 256);
 	CHECK_SAY(pages <= 3 * (SLABS * 2 + 2 * SLICE / PAGE), "%zu pages are resident in %d slabs with one block each",
 		  pages, 3 * SLABS);
+}
+
+/* The sizes of the classes from 144 bytes up. */
+static size_t modest_size(size_t i)
+{
+	size_t doubling = i / 8, step = i % 8 + 1;
+	return ((size_t)128 << doubling) + step * ((size_t)16 << doubling);
+}
+
+static void *touched(size_t size)
+{
+	unsigned char *p = t_malloc(size);
+	CHECK(p);
+	return memset(p, 0xff, size);
+}
+
+/* One block of each of MODEST classes and FULL full slabs, in any order. Returns how many pages the slices of the former have. */
+static size_t modest_and_full(struct rng *rng)
+{
+	static void *full[FULL * (SLICE / FULL_SIZE)];
+	void *modest[MODEST];
+	size_t n_modest = 0, n_full = 0, pages = 0;
+	while (n_modest + n_full / (SLICE / FULL_SIZE) < MODEST + FULL) {
+		if (n_full == sizeof(full) / sizeof(*full) || (n_modest < MODEST && rng_below(rng, 3))) {
+			modest[n_modest] = touched(modest_size(n_modest));
+			n_modest++;
+			continue;
+		}
+		for (size_t i = 0; i < SLICE / FULL_SIZE; i++)
+			full[n_full++] = touched(FULL_SIZE);
+	}
+	for (size_t i = 0; i < MODEST; i++)
+		pages += resident_pages(modest[i], SLICE);
+	for (size_t i = 0; i < MODEST; i++)
+		t_free(modest[i]);
+	for (size_t i = 0; i < n_full; i++)
+		t_free(full[i]);
+	pmd_thread_flush();
+	return pages;
+}
+
+static void keeps_apart(struct rng *rng)
+{
+	size_t pages = 0;
+	for (size_t i = 0; i < ROUNDS; i++)
+		pages = modest_and_full(rng);
+	CHECK_SAY(pages <= MODEST * SLICE / PAGE / 4, "%zu pages are resident in %d slabs with one block each", pages,
+		  MODEST);
 }
 
 static size_t any_size(struct rng *rng)
@@ -91,6 +144,7 @@ int main(int argc, char **argv)
 	struct rng rng = {1};
 	VARIANTS(argc, argv, "thp:never,guard_rate:0", "decay_ms:0,thp:never,guard_rate:0");
 	touches_little();
+	keeps_apart(&rng);
 	reads_as_zero(&rng);
 	return 0;
 }

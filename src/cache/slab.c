@@ -4,7 +4,8 @@
 #include "cache/memcheck.h"
 #include "cache/slab.h"
 
-enum { CARVE_DIRTY_BYTES = 32768 }; /* what is carved at once where the pages were touched before */
+/* What is carved at once where the pages were touched before, of a class of which so many sixteenths are expected to be. */
+enum { CARVE_DIRTY_BYTES = 32768, CARVE_DIRTY_FROM = 13 };
 
 void slab_init(struct slice *s, unsigned class)
 {
@@ -109,6 +110,14 @@ static inline void set_carved(struct slice *s, size_t carved)
 	__atomic_store_n(&s->last, last, __ATOMIC_RELAXED);
 }
 
+/* Whether little of S is going to be needed. */
+static inline bool is_modest(const struct slice *s)
+{
+	struct region *r = atomic_load_explicit(&s->region, memory_order_relaxed);
+
+	return arena_expected(atomic_load_explicit(&r->arena, memory_order_relaxed), s->class) < CARVE_DIRTY_FROM;
+}
+
 bool slab_carve(struct slice *s, struct growth *g)
 {
 	size_t from = s->carved, at = from * s->block_size, to, edge;
@@ -118,7 +127,10 @@ bool slab_carve(struct slice *s, struct growth *g)
 	if (s->purged || from == s->capacity)
 		return false;
 	edge = align_up(at + 1, CARVE_DIRTY_BYTES);
-	if (s->clean && edge > slab_clean_from(s))
+	/* Where little will be needed, no more is carved than must be: it tells what the next slab of the class will need. */
+	if (at < CARVE_DIRTY_BYTES && is_modest(s))
+		edge = align_up(at + 1, PAGE_BYTES);
+	else if (s->clean && edge > slab_clean_from(s))
 		edge = max_size(slab_clean_from(s), align_up(at + 1, PAGE_BYTES));
 	to = min_size(max_size(edge / s->block_size, from + 1), s->capacity);
 	chain(s, from, to);

@@ -244,15 +244,46 @@ static struct slice *begin(struct region *r, size_t at, size_t count)
 	return s;
 }
 
+/* How many pages from the start of R's slice AT on, which is free, may hold other than zero. */
+static unsigned dirty_pages(struct region *r, size_t at)
+{
+	if (!(get(&r->touched) >> at & 1))
+		return 0;
+	return r->partly >> at & 1 ? r->dirt[at] : PAGES_PER_SLICE;
+}
+
+/*
+ * Those of STARTS that fit best what will touch WANTED pages: dirty enough with the least beyond, or else the dirtiest. If
+ * each slab took what comes, all slices would come to be as dirty as the one that was used most.
+ */
+static uint32_t best_fits(struct region *r, uint32_t touched, uint32_t starts, unsigned wanted)
+{
+	uint32_t spent = starts & touched & ~r->partly, best = 0;
+	unsigned least = ~0u;
+
+	if (LIKELY(wanted == PAGES_PER_SLICE && spent))
+		return spent;
+	for (; starts; starts &= starts - 1) {
+		unsigned dirty = dirty_pages(r, (size_t)__builtin_ctz(starts));
+		unsigned misfit = dirty >= wanted ? dirty - wanted : 2 * PAGES_PER_SLICE - dirty;
+
+		best = misfit < least ? 0 : best;
+		least = misfit < least ? misfit : least;
+		best |= misfit == least ? starts & -starts : 0;
+	}
+	return best;
+}
+
 /*
  * Single slices, which are slabs, come from the top of a region and longer extents from its bottom: they stay apart,
- * and a second free of a large block seldom meets a slab that took its place. What was touched before serves first.
+ * and a second free of a large block seldom meets a slab that took its place.
  */
-static size_t position(uint32_t starts, uint32_t touched, size_t count)
+static size_t position(struct region *r, uint32_t touched, uint32_t starts, size_t count, unsigned wanted)
 {
-	if (starts & touched)
-		starts &= touched;
-	return count == 1 ? 31 - (size_t)__builtin_clz(starts) : (size_t)__builtin_ctz(starts);
+	if (count == 1)
+		return 31 - (size_t)__builtin_clz(best_fits(r, touched, starts, wanted));
+	wanted = (unsigned)min_size(wanted * count, PAGES_PER_SLICE);
+	return (size_t)__builtin_ctz(best_fits(r, touched, starts, wanted));
 }
 
 /* The slices of MASK are to be touched: pages that R does not hold yet. */
@@ -261,44 +292,64 @@ static size_t pages_more(struct region *r, uint32_t mask)
 	return (size_t)count_ones(mask & ~get(&r->touched)) * PAGES_PER_SLICE;
 }
 
-/* How many pages at the end of slice AT of R hold zero; TOUCHED: before it was handed out. */
-static unsigned clean_pages(struct region *r, size_t at, uint32_t touched)
-{
-	if (!(touched >> at & 1))
-		return PAGES_PER_SLICE;
-	return r->partly >> at & 1 ? r->slices[at].clean : 0;
-}
-
-/* Slices AT to AT + COUNT - 1 of R, MASK, become a slab. Mostly it is one that was a slab before: then all is true. */
-static void take_clean_parts(struct region *r, size_t at, size_t count, uint32_t mask, uint32_t touched)
+/* How many sixteenths at the end of slices AT to AT + COUNT - 1 of R hold zero. */
+static NOINLINE unsigned clean_parts(struct region *r, size_t at, size_t count)
 {
 	unsigned pages = 0, more = PAGES_PER_SLICE;
 
-	if (LIKELY(count == 1 && touched & r->partly))
-		return;
 	for (size_t left = count; left-- && more == PAGES_PER_SLICE; pages += more)
-		more = clean_pages(r, at + left, touched);
-	SLICE_SET(r->slices + at, clean, (uint8_t)(pages / count));
-	r->partly |= mask;
+		more = PAGES_PER_SLICE - dirty_pages(r, at + left);
+	return pages / (unsigned)count;
+}
+
+/* Slices AT to AT + COUNT - 1 of R, MASK, become a slab. TOUCHED: before that. */
+static inline void take_clean_parts(struct region *r, size_t at, size_t count, uint32_t mask, uint32_t touched)
+{
+	unsigned clean = 0;
+
+	if (UNLIKELY(mask & (r->partly | ~touched))) {
+		clean = clean_parts(r, at, count);
+		r->partly &= ~mask;
+	}
+	SLICE_SET(r->slices + at, clean, (uint8_t)clean);
 }
 
 /* S, a slab, ends: what is known of its pages is left with its slices, for the next one. */
-static void leave_clean_parts(struct slice *s)
+static void leave_clean_parts(const struct slice *s, struct region *r, size_t at)
 {
 	size_t dirty;
 
 	if (LIKELY(!s->clean && s->slices == 1))
 		return;
 	dirty = slice_dirty_parts(s) * s->slices; /* a sixteenth is a page of each slice */
-	for (unsigned i = 0; i < s->slices; i++, dirty -= min_size(dirty, PAGES_PER_SLICE))
-		SLICE_SET(&s[i], clean, (uint8_t)(PAGES_PER_SLICE - min_size(dirty, PAGES_PER_SLICE)));
+	for (unsigned i = 0; i < s->slices; i++) {
+		size_t here = min_size(dirty, PAGES_PER_SLICE);
+
+		r->dirt[at + i] = (uint8_t)here;
+		r->partly |= here < PAGES_PER_SLICE ? mask_of(at + i, 1) : 0;
+		dirty -= here;
+	}
 }
 
-static struct slice *take_short(struct arena *a, size_t count, size_t align, bool slab, bool want_zero,
+/* S, a slab of A, ends: that more was carved than expected is learned at once, of less by and by. */
+static void learn(struct arena *a, const struct slice *s)
+{
+	unsigned known = atomic_load_explicit(&a->carved[s->class], memory_order_relaxed), now;
+
+	if (LIKELY(known == SLAB_PARTS && s->carved == s->capacity))
+		return;
+	now = (unsigned)max_size(slice_carved_parts(s), 1);
+	if (now < known)
+		now = known - (known - now + 3) / 4;
+	atomic_store_explicit(&a->carved[s->class], (uint8_t)now, memory_order_relaxed);
+}
+
+/* WANTED: so many sixteenths of it are going to be touched. */
+static struct slice *take_short(struct arena *a, size_t count, size_t align, bool slab, unsigned wanted, bool want_zero,
 				struct growth *g)
 {
 	struct region *r, *fresh = NULL;
-	uint32_t mask, used, touched;
+	uint32_t starts, mask, used, touched;
 	size_t at;
 
 	lock_take(&a->lock);
@@ -312,10 +363,13 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 	if (fresh)
 		huge_after_take(&a->filling, fresh);
 	used = fresh ? 0 : get(&r->used);
-	at = position(bins_run_starts(~used, count) & aligned_positions(align), get(&r->touched), count);
+	touched = get(&r->touched);
+	starts = ~used;
+	if (UNLIKELY(count * align > 1))
+		starts = bins_run_starts(starts, count) & aligned_positions(align);
+	at = position(r, touched, starts, count, wanted);
 	mask = mask_of(at, count);
-	touched = get(&r->touched) & mask;
-	if (touched != mask && !limit_charge(g, pages_more(r, mask))) {
+	if (mask & ~touched && !limit_charge(g, pages_more(r, mask))) {
 		if (fresh)
 			heap_put(fresh, 1);
 		lock_drop(&a->lock);
@@ -326,9 +380,9 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 		take_clean_parts(r, at, count, mask, touched);
 	} else {
 		r->partly &= ~mask;
+		r->longs |= count > HALF_REGION ? mask : 0;
 	}
-	r->longs |= count > HALF_REGION ? mask : 0;
-	update(a, r, used | mask, get(&r->touched) | mask);
+	update(a, r, used | mask, touched | mask);
 	lock_drop(&a->lock);
 	if (want_zero)
 		clear(r, mask, touched);
@@ -384,13 +438,13 @@ struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear
 		return NULL;
 	if (count >= SLICES_PER_REGION || align > SLICES_PER_REGION)
 		return take_long(a, count, align, clear, g);
-	return take_short(a, count, align, false, clear, g);
+	return take_short(a, count, align, false, SLAB_PARTS, clear, g);
 }
 
-struct slice *arena_take_slab(struct arena *a, size_t count, struct growth *g)
+struct slice *arena_take_slab(struct arena *a, unsigned class, size_t count, struct growth *g)
 {
 	g->met = LIMIT_NONE;
-	return take_short(a, count, 1, true, false, g);
+	return take_short(a, count, 1, true, arena_expected(a, class), false, g);
 }
 
 static size_t first_slice(const struct slice *s)
@@ -411,7 +465,8 @@ void arena_put(struct slice *s)
 
 	lock_take(&a->lock);
 	if (s->kind == SLICE_SLAB) {
-		leave_clean_parts(s);
+		leave_clean_parts(s, r, first);
+		learn(a, s);
 		/* A slice that is touched counts whole: what was purged of the slab is in it again. */
 		if (s->purged)
 			limit_add(slice_purged_pages(s));

@@ -24,9 +24,10 @@ struct arena {
 	unsigned index;
 	struct bins bins[GROUPS]; /* its regions, but for the full ones */
 	struct filling filling;
-	struct slice *held[CLASSES];   /* slabs of no thread that have free blocks, by class */
-	struct slice *sparse[CLASSES]; /* the same, whose idle pages were purged: taken last */
-	_Atomic unsigned threads;      /* caches that use it; without the lock */
+	struct slice *held[CLASSES];     /* slabs of no thread that have free blocks, by class */
+	struct slice *sparse[CLASSES];   /* the same, whose idle pages were purged: taken last */
+	_Atomic unsigned threads;        /* caches that use it; without the lock */
+	_Atomic uint8_t carved[CLASSES]; /* sixteenths of slabs that ended lately; 0: none did; read without the lock */
 };
 
 extern HIDDEN struct arena *_Atomic arenas[ARENAS_MAX];
@@ -56,8 +57,16 @@ void arena_unassign(struct arena *a);
  */
 struct slice *arena_take(struct arena *a, size_t count, size_t align, bool clear, struct growth *g);
 
-/* The same for a slab, of less than a region. Its `clean` is set too. */
-struct slice *arena_take_slab(struct arena *a, size_t count, struct growth *g);
+/* The same for a slab of CLASS, of less than a region. Its `clean` is set too. */
+struct slice *arena_take_slab(struct arena *a, unsigned class, size_t count, struct growth *g);
+
+/* How many sixteenths of a slab of CLASS are going to be carved, as far as those that ended tell. */
+static inline unsigned arena_expected(const struct arena *a, unsigned class)
+{
+	unsigned known = atomic_load_explicit(&a->carved[class], memory_order_relaxed);
+
+	return known ? known : SLAB_PARTS;
+}
 
 /* Makes the extent inaccessible until it is taken back; what it held is gone. False: some of it is not. With arena_guards. */
 bool arena_guard(struct slice *s);

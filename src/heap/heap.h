@@ -44,9 +44,9 @@ struct region {
 	_Atomic uint32_t touched; /* bit per slice: may hold other than zero; the arena's lock */
 	uint32_t aged;            /* bit per slice: was free and touched at the last tick */
 	uint32_t to_clear;        /* bit per slice: the arena's, while it hands the region out */
-	uint32_t partly;  /* bit per slice: of what is touched, descriptor's `clean` is true of it while it is free */
-	uint32_t guarded; /* bit per slice: inaccessible; free, or part of what is about to be */
-	uint32_t slabs, longs; /* bit per slice: of a slab; of an extent of more than half a region */
+	uint32_t guarded;         /* bit per slice: inaccessible; free, or part of what is about to be */
+	uint32_t partly;          /* bit per slice: free, and if it is touched, `dirt` is true of it */
+	uint32_t slabs, longs;    /* bit per slice: of a slab; of an extent of more than half a region */
 	_Atomic uint8_t state;
 	bool lazy;             /* DIRTY: in the heap's list `lazy` */
 	bool lost;             /* RELEASING: is not mapped any more */
@@ -54,6 +54,8 @@ struct region {
 	_Atomic uint8_t dense; /* ACTIVE: at so many ticks in a row every slice was used; see huge.c */
 	_Atomic bool huge;     /* may be mapped by a huge page */
 	uint8_t group, bin[2]; /* ACTIVE: which lists it is in; bin 0: none */
+	/* Of those in `partly`: so many pages from the slice's start on may hold other than zero; of others all may. */
+	uint8_t dirt[SLICES_PER_REGION];
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Regions, oldest first. */

@@ -60,7 +60,7 @@ struct slice {
 	uint32_t block_size;
 	uint16_t capacity, carved; /* blocks */
 	uint8_t kind, class, state;
-	uint8_t clean;   /* so many sixteenths at its end hold zero where nothing is carved; free: see region.partly */
+	uint8_t clean;   /* so many sixteenths at its end hold zero where nothing is carved */
 	uint32_t slices; /* length of the extent */
 
 	_Atomic uint64_t remote
@@ -90,13 +90,18 @@ static inline unsigned slice_sixteenth_shift(const struct slice *s)
 	return PAGE_SHIFT + (unsigned)__builtin_ctz(s->slices);
 }
 
+/* Of a slab: how many sixteenths from its start on are carved. */
+static inline unsigned slice_carved_parts(const struct slice *s)
+{
+	unsigned shift = slice_sixteenth_shift(s);
+
+	return (unsigned)(((size_t)s->carved * s->block_size + ((size_t)1 << shift) - 1) >> shift);
+}
+
 /* Of a slab: how many sixteenths from its start on may hold other than zero. */
 static inline unsigned slice_dirty_parts(const struct slice *s)
 {
-	unsigned shift = slice_sixteenth_shift(s);
-	size_t carved = ((size_t)s->carved * s->block_size + ((size_t)1 << shift) - 1) >> shift;
-
-	return (unsigned)max_size(carved, SLAB_PARTS - s->clean);
+	return (unsigned)max_size(slice_carved_parts(s), SLAB_PARTS - s->clean);
 }
 
 static inline size_t slice_purged_pages(const struct slice *s)
