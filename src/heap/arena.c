@@ -181,11 +181,11 @@ static COLD void guard_freed(struct region *r, uint32_t used)
 		open_slices(r, ~(uint32_t)0);
 }
 
-/* Keeps lists and counters true. */
-static NOINLINE void change(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
+/* Keeps lists and counters true. Inlined, as every slab that comes or goes passes here. */
+static inline __attribute__((always_inline)) void change(struct arena *a, struct region *r, uint32_t used,
+							 uint32_t touched)
 {
-	uint32_t freed = get(&r->used) & ~used;
-	uint32_t before = ~get(&r->used) & get(&r->touched), after = ~used & touched;
+	uint32_t was = get(&r->used), freed = was & ~used, before = ~was & get(&r->touched), after = ~used & touched;
 
 	set(&r->used, used);
 	set(&r->touched, touched);
@@ -199,8 +199,8 @@ static NOINLINE void change(struct arena *a, struct region *r, uint32_t used, ui
 	bins_relist(a->bins, r, used, freed);
 }
 
-/* Every change of a region's use goes through here. */
-static inline void update(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
+/* Every other change of a region's use goes through here. */
+static NOINLINE void update(struct arena *a, struct region *r, uint32_t used, uint32_t touched)
 {
 	if (UNLIKELY(arena_guards))
 		guard_changes(r, used, touched);
@@ -217,11 +217,8 @@ static void free_slices(struct arena *a, struct region *r, uint32_t mask)
 		r->spanning = NULL;
 	if (UNLIKELY(arena_guards))
 		guard_freed(r, used);
-	if (!used)
-		change(a, r, ~(uint32_t)0,
-		       get(&r->touched)); /* not counted as dirty here any more: the heap counts it */
-	else
-		change(a, r, used, get(&r->touched));
+	/* What empties is not counted as dirty here any more: the heap counts it. */
+	change(a, r, used ? used : ~(uint32_t)0, get(&r->touched));
 	if (!used)
 		heap_put(r, 1);
 }
@@ -382,7 +379,9 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 		r->partly &= ~mask;
 		r->longs |= count > HALF_REGION ? mask : 0;
 	}
-	update(a, r, used | mask, touched | mask);
+	if (UNLIKELY(arena_guards))
+		guard_changes(r, used | mask, touched | mask);
+	change(a, r, used | mask, touched | mask);
 	lock_drop(&a->lock);
 	if (want_zero)
 		clear(r, mask, touched);
