@@ -261,7 +261,7 @@ static inline bool carve(struct cache *c, struct slice *s)
 static bool replenish(struct cache *c, struct slice *s, bool zero)
 {
 	bool had_purged = s->purged; /* frees of its blocks took the slow path */
-	bool ok = s->free || slab_collect(s) || (zero && slab_has_zero(s)) || carve(c, s);
+	bool ok = s->free || (slab_has_remote(s) && slab_collect(s)) || (zero && slab_has_zero(s)) || carve(c, s);
 
 	if (UNLIKELY(had_purged) && ok && slab_get_state(s) == SLAB_CURRENT)
 		cache_set_owner(c, s);
@@ -333,7 +333,7 @@ static COLD void *refill_again(struct cache *c, unsigned class, bool zero)
 
 void *cache_refill(unsigned class, bool zero)
 {
-	struct cache *c = cache_get();
+	struct cache *c = LIKELY(cache_slow_self != NULL) ? cache_slow_self : cache_get();
 	struct slice *s;
 	void *p = NULL;
 

@@ -151,6 +151,12 @@ static inline uint64_t remote_pack(struct block *first, unsigned count)
 	return (uint64_t)(uintptr_t)first << 16 | count;
 }
 
+/* Whether slab_collect is worth an atomic exchange. */
+static inline bool slab_has_remote(const struct slice *s)
+{
+	return remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
+}
+
 /* Where in S those blocks begin that are zero until they are carved. */
 static inline size_t slab_clean_from(const struct slice *s)
 {
