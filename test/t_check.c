@@ -304,6 +304,20 @@ static void no_size_grows(void)
 	releaser();
 }
 
+/* There is room for 65,536; more are blocks of slabs. */
+static void no_size_many(void)
+{
+	static char *all[70000];
+	for (size_t i = 0; i < LENGTH(all); i++) {
+		all[i] = t_malloc(0);
+		CHECK(all[i] && (!i || all[i] != all[i - 1]) && t_usable(all[i]) == 0);
+	}
+	for (size_t i = 0; i < LENGTH(all); i++)
+		t_free(all[i]);
+	block = all[LENGTH(all) - 1];
+	releaser();
+}
+
 /* ---- Large ones ---- */
 
 static void large_overrun(void)
@@ -407,6 +421,7 @@ static const struct check_case cases[] = {
 	{"signal that was sent", "", sent_signal, SIGSEGV, {NULL}, {NULL}},
 	{"signal that was sent, strict", "check:strict", sent_signal, SIGSEGV, {NULL}, {NULL}},
 	{"null pointer", "check:strict", null_pointer, SIGSEGV, {NULL}, {NULL}},
+	{"use after free, ignored", "guard_rate:1", use_after_free, SIGSEGV, {NULL}, {NULL}},
 	{"the program's own handler", "guard_rate:1", handled, -5, {NULL}, {NULL}},
 	{"far behind", "guard_rate:1", access_far_behind, SIGSEGV, {"memory between guarded blocks"}, {culprit}},
 	{"before", "guard_rate:1", access_before, SIGSEGV, {"memory before a block"}, {allocator, culprit}},
@@ -448,6 +463,7 @@ static const struct check_case cases[] = {
 	{"no size, interior", STRICT, no_size_interior, SIGABRT, {"free(", "of no size"}, {releaser}},
 	{"no size, freed", STRICT ",abort:false", no_size_freed, 0, {"malloc_usable_size(", "of no size"}, {NULL}},
 	{"no size, grows", STRICT, no_size_grows, 0, {NULL}, {NULL}},
+	{"no size, many", STRICT, no_size_many, SIGABRT, {"double free: free("}, {releaser}},
 	{"large, overrun", STRICT, large_overrun, SIGABRT, {"free(", "behind this block", "large"}, {releaser}},
 	{"large, resized", STRICT ",abort:false", large_overrun_resized, 0, {"realloc(", "behind this block"}, {NULL}},
 	{"large, told wrong", STRICT, large_told_wrong, SIGABRT, {"another size"}, {large_told_wrong}},
@@ -491,6 +507,8 @@ static int watch(const struct check_case *c, char *text, size_t room)
 		snprintf(conf, sizeof conf, "%s,report_file:%s", c->conf, file);
 		snprintf(number, sizeof number, "%d", (int)(c - cases));
 		setenv("PMDALLOC_CONF", conf, 1);
+		signal(SIGSEGV,
+		       strstr(c->name, "ignored") ? SIG_IGN : SIG_DFL); /* as the program finds it at its start */
 		execv("/proc/self/exe", args);
 		_exit(126);
 	}
