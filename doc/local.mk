@@ -7,7 +7,7 @@ endif
 
 OPTION_TABLE = $(top_srcdir)/src/conf/options.def
 
-dist_doc_DATA = README.md CHANGELOG.md doc/design.md doc/kernel.md doc/performance.md doc/trace-format.md
+dist_doc_DATA = README.md CHANGELOG.md doc/design.md doc/kernel.md doc/performance.md doc/tests.md doc/trace-format.md
 EXTRA_DIST += doc/options.awk doc/pmdalloc.3.in doc/pmdalloc-run.1.in \
 	doc/pmdalloc-replay.1.in doc/pmdalloc-trace.1.in
 CLEANFILES += doc/options.man doc/pmdalloc.3 doc/pmdalloc-run.1 doc/pmdalloc-replay.1 doc/pmdalloc-trace.1

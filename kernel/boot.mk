@@ -9,15 +9,24 @@ TESTS += test/check_kernel.sh test/check_kernel_report.sh
 if !SANITIZED
 BOOTED_STATICALLY = \
 	test/phase_guest \
+	test/t_calls_denied_static \
+	test/t_exhausted_static \
 	test/t_exit_static \
 	test/t_fork_kinds_static \
 	test/t_fork_static \
+	test/t_overcommit_static \
 	test/t_release_static
 check_PROGRAMS += $(BOOTED_STATICALLY)
 BOOTED_TESTS = $(BOOTED_STATICALLY) $(INJECTED_TESTS) test/t_exit_matrix_static test/t_lifecycle_static
 endif
 test_phase_guest_LDADD = libpmdalloc-parts.a $(LIBURING)
 test_phase_guest_LDFLAGS = $(AM_LDFLAGS) -all-static
+test_t_calls_denied_static_SOURCES = test/t_calls_denied.c
+test_t_calls_denied_static_LDADD = libpmdalloc.a
+test_t_calls_denied_static_LDFLAGS = $(AM_LDFLAGS) -all-static
+test_t_exhausted_static_SOURCES = test/t_exhausted.c
+test_t_exhausted_static_LDADD = libpmdalloc.a
+test_t_exhausted_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_exit_static_SOURCES = test/t_exit.c
 test_t_exit_static_LDADD = libpmdalloc.a
 test_t_exit_static_LDFLAGS = $(AM_LDFLAGS) -all-static
@@ -27,6 +36,9 @@ test_t_fork_kinds_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_fork_static_SOURCES = test/t_fork.c
 test_t_fork_static_LDADD = libpmdalloc.a
 test_t_fork_static_LDFLAGS = $(AM_LDFLAGS) -all-static
+test_t_overcommit_static_SOURCES = test/t_overcommit.c
+test_t_overcommit_static_LDADD = libpmdalloc.a
+test_t_overcommit_static_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_release_static_SOURCES = test/t_release.c
 test_t_release_static_LDADD = libpmdalloc.a
 test_t_release_static_LDFLAGS = $(AM_LDFLAGS) -all-static

@@ -33,7 +33,14 @@ void free_aligned_sized(void *p, size_t alignment, size_t size);
 #define API_NAME(name) name
 #endif
 
-#define API(result, name, args) static result(*volatile t_##name) args __attribute__((unused)) = API_NAME(name);
+#ifdef PMD_FAULTS
+#include "faulted.h"
+#define API_ENTRY(name) faulted_##name
+#else
+#define API_ENTRY(name) API_NAME(name)
+#endif
+
+#define API(result, name, args) static result(*volatile t_##name) args __attribute__((unused)) = API_ENTRY(name);
 
 API(void *, malloc, (size_t))
 API(void *, calloc, (size_t, size_t))
@@ -55,5 +62,6 @@ static inline size_t t_usable(void *p)
 }
 
 #undef API
+#undef API_ENTRY
 
 #endif

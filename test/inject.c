@@ -305,12 +305,62 @@ bool inject_is_release(const long args[6])
 	return false;
 }
 
-static bool applies(struct entry *e, long nr, const long args[6])
+/* ---- Sites ------------------------------------------------------------------------------------------------------- */
+
+static struct inject_site *_Atomic site_table;
+static size_t site_count;
+
+void inject_count_sites(struct inject_site *table, size_t sites)
+{
+	site_count = sites;
+	atomic_store(&site_table, table);
+}
+
+/* Not the C library's: its own may be chosen at the first call, by the dynamic loader. */
+static bool same_name(const char *a, const char *b)
+{
+	if (a == b)
+		return true;
+	while (*a && *a == *b)
+		a++, b++;
+	return *a == *b;
+}
+
+static void name_place(struct inject_site *place, const char *site, long nr)
+{
+	size_t i = 0;
+
+	for (; site[i] && i + 1 < sizeof place->name; i++)
+		place->name[i] = site[i];
+	place->name[i] = 0;
+	place->nr = nr;
+	atomic_store_explicit(&place->state, INJECT_READY, memory_order_release);
+}
+
+/* A place for SITE and NR, the one that is there or a new one; NULL when the table is full. */
+static struct inject_site *place_of(const char *site, long nr)
+{
+	struct inject_site *table = atomic_load(&site_table);
+
+	for (size_t i = 0; table && i < site_count; i++) {
+		unsigned state = INJECT_FREE;
+
+		if (atomic_compare_exchange_strong(&table[i].state, &state, INJECT_BEING_MADE))
+			name_place(&table[i], site, nr);
+		while (atomic_load_explicit(&table[i].state, memory_order_acquire) != INJECT_READY)
+			os_syscall_kernel(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+		if (table[i].nr == nr && same_name(table[i].name, site))
+			return &table[i];
+	}
+	return NULL;
+}
+
+static bool applies(struct entry *e, const char *site, long nr, const long args[6])
 {
 	const struct inject_rule *r = &e->rule;
 	size_t number;
 
-	if (r->nr != nr || (r->match && !r->match(args)))
+	if (r->nr != nr || (r->site && !same_name(r->site, site)) || (r->match && !r->match(args)))
 		return false;
 	number = atomic_fetch_add_explicit(&e->met, 1, memory_order_relaxed) + 1;
 	if (number < r->first || (r->last && number > r->last))
@@ -324,15 +374,21 @@ static bool applies(struct entry *e, long nr, const long args[6])
 }
 
 /* The rule for this call, if there is one. */
-static const struct inject_rule *find(long nr, const long args[6])
+static const struct inject_rule *find(const char *site, long nr, const long args[6])
 {
 	size_t end = atomic_load(&newest);
+	struct inject_site *place = place_of(site, nr);
 
 	if (nr >= 0 && nr < NRS)
 		atomic_fetch_add_explicit(&calls[nr], 1, memory_order_relaxed);
+	if (place)
+		atomic_fetch_add_explicit(&place->calls, 1, memory_order_relaxed);
 	for (size_t i = atomic_load(&oldest); i < end; i++)
-		if (applies(&entries[i], nr, args))
+		if (applies(&entries[i], site, nr, args)) {
+			if (place)
+				atomic_fetch_add_explicit(&place->hits, 1, memory_order_relaxed);
 			return &entries[i].rule;
+		}
 	return NULL;
 }
 
@@ -365,9 +421,9 @@ static long act(const struct inject_rule *rule, long nr, const long args[6])
 	}
 }
 
-bool inject_syscall(long nr, const long args[6], long *result)
+bool inject_syscall(const char *site, long nr, const long args[6], long *result)
 {
-	const struct inject_rule *rule = find(nr, args);
+	const struct inject_rule *rule = find(site, nr, args);
 
 	if (!rule && !is_timed(nr, args) && !is_clock(nr, args))
 		return false;
@@ -381,7 +437,7 @@ bool inject_syscall(long nr, const long args[6], long *result)
 	return true;
 }
 
-bool inject_elsewhere(long nr, long *result)
+bool inject_elsewhere(const char *site, long nr, long *result)
 {
 	const struct inject_rule *rule;
 
@@ -389,7 +445,7 @@ bool inject_elsewhere(long nr, long *result)
 		*result = (long)now_ms() * 1000;
 		return true;
 	}
-	rule = find(nr, NULL);
+	rule = find(site, nr, NULL);
 	if (!rule)
 		return false;
 	delay(rule->before_us);

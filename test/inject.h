@@ -9,6 +9,7 @@
 #ifndef PMDALLOC_TEST_INJECT_H
 #define PMDALLOC_TEST_INJECT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@ enum inject_action {
 
 struct inject_rule {
 	long nr;                           /* the system call */
+	const char *site;                  /* the function of the library that makes it; NULL: any */
 	bool (*match)(const long args[6]); /* those of them that are meant, NULL: all; args NULL: not known */
 	enum inject_action action;
 	int error;
@@ -46,6 +48,19 @@ size_t inject_hits(size_t rule);
 
 /* Calls of NR by the library, whatever became of them. */
 size_t inject_calls(long nr);
+
+/*
+ * The same by site and call: counted in a table of SITES places, zero at first, that the test provides. It may be memory
+ * that processes share.
+ */
+struct inject_site {
+	_Atomic unsigned state; /* INJECT_FREE ... */
+	long nr;
+	char name[36];
+	_Atomic size_t calls, hits;
+};
+enum { INJECT_FREE, INJECT_BEING_MADE, INJECT_READY };
+void inject_count_sites(struct inject_site *table, size_t sites);
 
 void inject_seed(uint64_t seed);
 

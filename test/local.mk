@@ -16,6 +16,7 @@ COMPILED_TESTS = \
 	test/t_api \
 	test/t_calloc \
 	test/t_check \
+	test/t_calls_denied \
 	test/t_compat \
 	test/t_dirty \
 	test/t_cxx \
@@ -24,6 +25,7 @@ COMPILED_TESTS = \
 	test/t_exit_armed \
 	test/t_exit_matrix \
 	test/t_exit_triggers \
+	test/t_exhausted \
 	test/t_fork_kinds \
 	test/t_fortify \
 	test/t_heaps \
@@ -86,15 +88,78 @@ libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-SHELL_TESTS = test/asan.sh test/gdb.sh test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
+SHELL_TESTS = test/asan.sh test/calls.sh test/gdb.sh test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
 	test/valgrind.sh
+
+# Tests with faults (test/faulted.h): compiled once more, with system calls that fail. One of them is enough for the short
+# form of the matrix.
+if !SANITIZED
+FAULTED_MORE = \
+	test/f_api \
+	test/f_calloc \
+	test/f_dirty \
+	test/f_exit \
+	test/f_fork \
+	test/f_random_threads \
+	test/f_start \
+	test/f_tails \
+	test/f_thread_exit \
+	test/f_threads \
+	test/f_turns
+check_PROGRAMS += test/f_random
+EXTRA_PROGRAMS = $(FAULTED_MORE)
+SHELL_TESTS += test/faults.sh
+endif
+FAULTED_SOURCES = test/faulted.h test/faulted.c test/inject.c src/exit/at_exit.c
+FAULTED_CPPFLAGS = $(INJECTED_CPPFLAGS) -DPMD_FAULTS
+test_f_api_SOURCES = test/t_api.c $(FAULTED_SOURCES)
+test_f_api_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_api_LDADD = $(INJECTED_LIBRARY)
+test_f_calloc_SOURCES = test/t_calloc.c $(FAULTED_SOURCES)
+test_f_calloc_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_calloc_LDADD = $(INJECTED_LIBRARY)
+test_f_dirty_SOURCES = test/t_dirty.c $(FAULTED_SOURCES)
+test_f_dirty_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_dirty_LDADD = $(INJECTED_LIBRARY)
+test_f_exit_SOURCES = test/faulted_exit.c $(FAULTED_SOURCES)
+test_f_exit_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_exit_LDADD = $(INJECTED_LIBRARY)
+test_f_fork_SOURCES = test/t_fork.c $(FAULTED_SOURCES)
+test_f_fork_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_fork_LDADD = $(INJECTED_LIBRARY)
+test_f_random_SOURCES = test/t_random.c $(FAULTED_SOURCES)
+test_f_random_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_random_LDADD = $(INJECTED_LIBRARY)
+test_f_random_threads_SOURCES = test/t_random_threads.c $(FAULTED_SOURCES)
+test_f_random_threads_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_random_threads_LDADD = $(INJECTED_LIBRARY)
+test_f_start_SOURCES = test/t_start.c $(FAULTED_SOURCES)
+test_f_start_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_start_LDADD = $(INJECTED_LIBRARY)
+test_f_tails_SOURCES = test/t_tails.c $(FAULTED_SOURCES)
+test_f_tails_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_tails_LDADD = $(INJECTED_LIBRARY)
+test_f_thread_exit_SOURCES = test/t_thread_exit.c $(FAULTED_SOURCES)
+test_f_thread_exit_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_thread_exit_LDADD = $(INJECTED_LIBRARY)
+test_f_threads_SOURCES = test/t_threads.c $(FAULTED_SOURCES)
+test_f_threads_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_threads_LDADD = $(INJECTED_LIBRARY)
+test_f_turns_SOURCES = test/t_turns.c $(FAULTED_SOURCES)
+test_f_turns_CPPFLAGS = $(FAULTED_CPPFLAGS)
+test_f_turns_LDADD = $(INJECTED_LIBRARY)
+
+# Each call site with each errno, for n = 1, 2, ... up to FAULT_STEPS, and at random: hours with FAULT_STEPS=1000000.
+check-faults: test/f_random$(EXEEXT) $(FAULTED_MORE)
+	python3 $(srcdir)/test/faults.py --source $(srcdir) --steps $${FAULT_STEPS:-3} $(FAULTS) test
+.PHONY: check-faults
 
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats test/traced
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/symbols-shared.expected \
-	test/api.h test/backends.h test/block.h test/check.h test/ends.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h test/ways.h \
-	test/stats_formats.py
+	test/api.h test/backends.h test/block.h test/calls.h test/check.h test/ends.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h test/ways.h \
+	test/stats_formats.py test/faults.py test/faults.sh
 
 if OVERRIDE
 AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;
@@ -126,6 +191,8 @@ test_t_calloc_LDADD = $(LINK_LIBRARY)
 test_t_calloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_check_LDADD = $(LINK_LIBRARY)
 test_t_check_LDFLAGS = $(LINK_IN_PLACE)
+test_t_calls_denied_LDADD = $(LINK_LIBRARY)
+test_t_calls_denied_LDFLAGS = $(LINK_IN_PLACE)
 test_t_compat_LDADD = $(LINK_LIBRARY)
 test_t_compat_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dirty_LDADD = $(LINK_LIBRARY)
@@ -138,6 +205,8 @@ test_t_cxx_LDFLAGS = $(LINK_IN_PLACE)
 test_t_cxx_runtime_LDADD = $(LINK_LIBRARY)
 test_t_cxx_runtime_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dlopen_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
+test_t_exhausted_LDADD = $(LINK_LIBRARY)
+test_t_exhausted_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_LDADD = $(LINK_LIBRARY)
 test_t_exit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_armed_LDADD = $(LINK_LIBRARY)
@@ -315,7 +384,7 @@ check-errors: test/t_release_errors$(EXEEXT)
 
 # Free memory is not swapped out: in a machine of its own, in QEMU.
 if !SANITIZED
-EXTRA_PROGRAMS = test/pressure_guest
+EXTRA_PROGRAMS += test/pressure_guest
 test_pressure_guest_LDADD = libpmdalloc.a
 test_pressure_guest_LDFLAGS = $(AM_LDFLAGS) -all-static
 CLEANFILES += $(EXTRA_PROGRAMS)

@@ -208,13 +208,14 @@ static size_t move_pages(struct slice *from, struct slice *to, struct growth *g)
 	return bytes;
 }
 
-/* Whether move_pages is worth a try, to a block of SIZE bytes. */
+/* Whether move_pages is worth a try, to a block of SIZE bytes. A sandbox may kill for mremap(2). */
 static bool is_movable(const struct slice *from, size_t size)
 {
 	uint16_t pieces[LARGE_PIECES];
 
-	return large_usable(from) >= (size_t)OPTION(mremap_mib) << 20 && slices_for(size) >= from->slices &&
-	       from->base == from->region->base && plan(from, from->slices / SLICES_PER_REGION, pieces);
+	return large_usable(from) >= (size_t)OPTION(mremap_mib) << 20 && !release_is_restricted() &&
+	       slices_for(size) >= from->slices && from->base == from->region->base &&
+	       plan(from, from->slices / SLICES_PER_REGION, pieces);
 }
 
 /*

@@ -11,6 +11,7 @@
 #include "heap/pool.h"
 #include "os/os.h"
 #include "release/advice.h"
+#include "release/release.h"
 
 struct heap heap_first;
 
@@ -150,6 +151,22 @@ static int reserve_aligned(size_t meta, size_t span, uintptr_t *base)
 	return 0;
 }
 
+/*
+ * Makes what is reserved at P, and was never used, readable and writable. A sandbox may kill for mprotect(2); a new mapping
+ * in the place of the old one is the same, and where it fails may leave none there.
+ */
+static int commit(char *p, size_t bytes)
+{
+	int error;
+
+	if (!release_is_restricted())
+		return os_commit(p, bytes);
+	error = os_remap(p, bytes);
+	if (error)
+		os_reserve_at(p, bytes);
+	return error;
+}
+
 /* Reserves a heap of SPAN bytes, a power of two, at a multiple of SPAN, with its metadata right below. */
 static int reserve_span(struct heap *h, size_t span)
 {
@@ -171,7 +188,7 @@ static int reserve_span(struct heap *h, size_t span)
 	h->dirty_bits = h->available + bitmap / sizeof(uint64_t);
 	h->slices = (struct slice *)(h->mapping + header_bytes + root);
 	h->slices_high = header_bytes + root + PAGE_BYTES;
-	error = os_commit(h->mapping + h->headers_low, h->slices_high - h->headers_low); /* the first region's too */
+	error = commit(h->mapping + h->headers_low, h->slices_high - h->headers_low); /* the first region's too */
 	if (error)
 		os_unmap(h->mapping, meta + span);
 	return error;
@@ -253,13 +270,13 @@ static bool commit_to(struct heap *h, size_t regions)
 	 */
 	size_t high = (size_t)((char *)h->slices - h->mapping) + power_above(regions) * PAGE_BYTES;
 
-	if (low < h->headers_low && os_commit(h->mapping + low, h->headers_low - low))
+	if (low < h->headers_low && commit(h->mapping + low, h->headers_low - low))
 		return false;
 	h->headers_low = min_size(low, h->headers_low);
-	if (high > h->slices_high && os_commit(h->mapping + h->slices_high, high - h->slices_high))
+	if (high > h->slices_high && commit(h->mapping + h->slices_high, high - h->slices_high))
 		return false;
 	h->slices_high = max_size(high, h->slices_high);
-	if (os_commit(h->base + h->committed * REGION_BYTES, (regions - h->committed) * REGION_BYTES))
+	if (commit(h->base + h->committed * REGION_BYTES, (regions - h->committed) * REGION_BYTES))
 		return false;
 	h->committed = regions;
 	return true;

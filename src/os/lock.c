@@ -2,7 +2,10 @@
 #include "os/lock.h"
 #include "os/os.h"
 
-enum { SPINS = 64 }; /* critical sections are short; longer waiting only burns the holder's CPU */
+enum {
+	SPINS = 64,   /* critical sections are short; longer waiting only burns the holder's CPU */
+	WAIT_MS = 50, /* the kernel may have refused to wake (a filter does): then who waits looks again by itself */
+};
 
 void lock_wait(struct lock *l)
 {
@@ -17,7 +20,7 @@ void lock_wait(struct lock *l)
 #endif
 	}
 	while (atomic_exchange_explicit(&l->word, 2, memory_order_acquire))
-		os_wait(&l->word, 2, -1);
+		os_wait(&l->word, 2, WAIT_MS);
 }
 
 void lock_wake(struct lock *l)

@@ -16,23 +16,25 @@
 #include "os/os.h"
 #include "os/syscall.h"
 
-static int call(long nr, long a, long b, long c, long d, long e)
+/* A kernel's answer as 0 or an errno. Macros, so that tests know by the function which call it is. */
+static int error_of(long result)
 {
-	long result = os_syscall(nr, a, b, c, d, e, 0);
-
 	return result < 0 ? (int)-result : 0;
 }
 
-static int map(void *at, size_t bytes, int prot, int flags, void **out)
-{
-	long result = os_syscall(SYS_mmap, (long)at, (long)bytes, prot, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+#define call(nr, a, b, c, d, e) error_of(os_syscall(nr, a, b, c, d, e, 0))
 
+static int mapped(long result, void **out)
+{
 	if (result < 0 && result > -4096)
 		return (int)-result;
 	if (out)
 		*out = (void *)result;
 	return 0;
 }
+
+#define map(at, bytes, prot, flags, out) \
+	mapped(os_syscall(SYS_mmap, (long)(at), (long)(bytes), prot, (flags) | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), out)
 
 int os_reserve(size_t bytes, void **out)
 {

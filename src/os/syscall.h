@@ -56,20 +56,21 @@ static inline long os_syscall(long nr, long a, long b, long c, long d, long e, l
 
 #undef os_syscall
 
-/* The test's: whether *RESULT is the answer, and the kernel is not to be asked. */
-bool inject_syscall(long nr, const long args[6], long *result);
+/* The test's: whether *RESULT is the answer, and the kernel is not to be asked. SITE: the function that calls. */
+bool inject_syscall(const char *site, long nr, const long args[6], long *result);
 
-static inline long os_syscall(long nr, long a, long b, long c, long d, long e, long f)
+static inline long os_syscall_at(const char *site, long nr, long a, long b, long c, long d, long e, long f)
 {
 	const long args[] = {a, b, c, d, e, f};
 	long result;
 
-	return inject_syscall(nr, args, &result) ? result : os_syscall_kernel(nr, a, b, c, d, e, f);
+	return inject_syscall(site, nr, args, &result) ? result : os_syscall_kernel(nr, a, b, c, d, e, f);
 }
+#define os_syscall(...) os_syscall_at(__func__, __VA_ARGS__)
 
 /* The same for a call NR that is made elsewhere: by inline assembly, by a library, by the vDSO. */
-bool inject_elsewhere(long nr, long *result);
-#define os_inject(nr, result) inject_elsewhere(nr, result)
+bool inject_elsewhere(const char *site, long nr, long *result);
+#define os_inject(nr, result) inject_elsewhere(__func__, nr, result)
 
 #else
 
