@@ -4,6 +4,7 @@
 #include "check/stack.h"
 #include "conf/options.h"
 #include "os/os.h"
+#include "release/release.h"
 
 #include <string.h>
 
@@ -69,7 +70,7 @@ static bool make_pool(void)
 	if (!(slots = meta_alloc(sizeof *slots * SLOTS)) || !(p = meta_map(bytes)))
 		return false;
 	by_marks = !os_guard(p, bytes);
-	if (!by_marks && os_forbid(p, bytes))
+	if (!by_marks && (release_is_restricted() || os_forbid(p, bytes)))
 		return false;
 	/* From where the mapping lies, which is random, as a sandbox may not allow a system call that was not needed before. */
 	seal_byte = (unsigned char)(((uintptr_t)p * (uint64_t)0x9e3779b97f4a7c15) >> 56 | 1);
@@ -139,8 +140,16 @@ static char *page_of(const struct slot *slot)
 	return pages() + (size_t)(slot - slots) * SLOT_BYTES;
 }
 
+/* Without marks pages are opened and closed by mprotect(2), for which a sandbox may kill. */
+static bool is_forbidden(void)
+{
+	return !by_marks && release_is_restricted();
+}
+
 static bool open_page(char *page)
 {
+	if (is_forbidden())
+		return false;
 	return !(by_marks ? os_unguard(page, PAGE_BYTES) : os_commit(page, PAGE_BYTES));
 }
 
@@ -148,7 +157,7 @@ static void close_page(char *page)
 {
 	if (by_marks)
 		os_guard(page, PAGE_BYTES);
-	else if (!os_drop(page, PAGE_BYTES))
+	else if (!is_forbidden() && !os_drop(page, PAGE_BYTES))
 		os_forbid(page, PAGE_BYTES);
 }
 
