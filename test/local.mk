@@ -28,7 +28,9 @@ COMPILED_TESTS = \
 	test/t_exhausted \
 	test/t_fork_kinds \
 	test/t_fortify \
+	test/t_glibc \
 	test/t_heaps \
+	test/t_interposed \
 	test/t_limit \
 	test/t_lifecycle \
 	test/t_limits \
@@ -42,6 +44,7 @@ COMPILED_TESTS = \
 	test/t_random_threads \
 	test/t_realloc \
 	test/t_seccomp \
+	test/t_signals \
 	test/t_sparse \
 	test/t_stack \
 	test/t_start \
@@ -88,7 +91,7 @@ libpmdinject_a_CFLAGS = $(PMD_STATIC_CFLAGS)
 INJECTED_LIBRARY = libpmdinject.a $(LIBURING)
 INJECTED_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT -DPMD_PREFIXED=1
 
-SHELL_TESTS = test/asan.sh test/calls.sh test/gdb.sh test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
+SHELL_TESTS = test/asan.sh test/calls.sh test/fresh.sh test/gdb.sh test/self.sh test/self_inject.sh test/stats_formats.sh test/symbols.sh test/trace.sh test/units.sh \
 	test/valgrind.sh
 
 # Tests with faults (test/faulted.h): compiled once more, with system calls that fail. One of them is enough for the short
@@ -159,7 +162,7 @@ TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/symbols-shared.expected \
 	test/api.h test/backends.h test/block.h test/calls.h test/check.h test/ends.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h test/ways.h \
-	test/stats_formats.py test/faults.py test/faults.sh
+	test/stats_formats.py test/faults.py test/faults.sh test/fresh.py
 
 if OVERRIDE
 AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;
@@ -226,8 +229,14 @@ test_t_fork_kinds_LDFLAGS = $(LINK_IN_PLACE)
 test_t_fortify_CFLAGS = $(AM_CFLAGS) -O2
 test_t_fortify_LDADD = $(LINK_LIBRARY)
 test_t_fortify_LDFLAGS = $(LINK_IN_PLACE)
+test_t_glibc_CFLAGS = $(AM_CFLAGS) -fno-builtin
+test_t_glibc_LDADD = $(LINK_LIBRARY)
+test_t_glibc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_heaps_LDADD = $(LINK_LIBRARY)
 test_t_heaps_LDFLAGS = $(LINK_IN_PLACE)
+test_t_interposed_CFLAGS = $(AM_CFLAGS) -fno-builtin
+test_t_interposed_LDADD = $(LINK_LIBRARY)
+test_t_interposed_LDFLAGS = $(LINK_IN_PLACE)
 test_t_limit_LDADD = $(LINK_LIBRARY)
 test_t_limit_LDFLAGS = $(LINK_IN_PLACE)
 test_t_lifecycle_LDADD = $(LINK_LIBRARY)
@@ -300,6 +309,8 @@ test_t_release_race_LDADD = $(INJECTED_LIBRARY)
 test_t_release_race_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 test_t_seccomp_LDADD = $(LINK_LIBRARY)
 test_t_seccomp_LDFLAGS = $(LINK_IN_PLACE)
+test_t_signals_LDADD = $(LINK_LIBRARY)
+test_t_signals_LDFLAGS = $(LINK_IN_PLACE)
 test_t_sparse_LDADD = $(LINK_LIBRARY)
 test_t_sparse_LDFLAGS = $(LINK_IN_PLACE)
 test_t_start_LDADD = $(LINK_LIBRARY)
@@ -368,6 +379,10 @@ check-abuse: test/abuse$(EXEEXT) libpmdalloc.la
 check-fork: test/t_fork$(EXEEXT)
 	FORKS=10000 CHECK_SLOWER=4 test/t_fork
 
+# Five thousand fresh processes.
+check-fresh: libpmdalloc.la
+	PROCESSES=5000 PMD_BUILD='$(abs_top_builddir)' srcdir='$(srcdir)' $(SHELL) $(srcdir)/test/fresh.sh
+
 # 10^8 calls for each way of releasing; in a build with --enable-sanitizer=thread as well.
 check-race: test/t_release_race$(EXEEXT)
 	OPS=100000000 CHECK_SCALE=1 CHECK_SLOWER=1000 test/t_release_race
@@ -380,7 +395,7 @@ check-vmas: test/t_vmas$(EXEEXT)
 check-errors: test/t_release_errors$(EXEEXT)
 	EVERY=1 CHECK_SLOWER=10 test/t_release_errors
 
-.PHONY: check-fork check-race check-vmas check-errors
+.PHONY: check-fork check-fresh check-race check-vmas check-errors
 
 # Free memory is not swapped out: in a machine of its own, in QEMU.
 if !SANITIZED
