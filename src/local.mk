@@ -4,7 +4,7 @@ pmdinclude_HEADERS = include/pmdalloc/pmdalloc.h
 
 lib_LTLIBRARIES = libpmdalloc.la
 
-PMD_CORE_SOURCES = \
+PMD_COMMON_SOURCES = \
 	src/base/base.h src/base/text.h src/base/text.c src/base/errno_name.h src/base/errno_name.c \
 	src/os/asan.h src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
 	src/os/pressure.h src/os/pressure.c src/os/anchor.h src/os/anchor.c src/os/process.h src/os/process.c src/os/writer.h src/os/writer.c \
@@ -29,9 +29,9 @@ PMD_CORE_SOURCES = \
 	src/api/report.h src/api/report.c src/api/report_text.c src/api/report_json.c src/api/report_openmetrics.c \
 	src/api/sections.c
 if SANITIZED
-PMD_CORE_SOURCES += src/os/thread_pthread.c
+PMD_CORE_SOURCES = $(PMD_COMMON_SOURCES) src/os/thread_pthread.c
 else
-PMD_CORE_SOURCES += src/os/thread_clone.c
+PMD_CORE_SOURCES = $(PMD_COMMON_SOURCES) src/os/thread_clone.c
 endif
 PMD_SOURCES = $(PMD_CORE_SOURCES)
 PMD_CPPFLAGS_LIB = $(AM_CPPFLAGS)

@@ -44,7 +44,9 @@
 #define SANITIZED 0
 #endif
 
-#ifdef __SANITIZE_THREAD__
+#ifdef PMD_HOOKED
+#define THREAD_SANITIZED 0 /* compiled so, and linked with test/hooked.h instead */
+#elif defined(__SANITIZE_THREAD__)
 #define THREAD_SANITIZED 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)

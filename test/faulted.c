@@ -80,6 +80,8 @@ static void fail_at_random(const char *text)
 							.error = all_calls[i].errnos[e],
 							.chance = chance / errnos + 1});
 	}
+	for (long point = OS_COMPLETION; point <= OS_POINT_ACCOUNT; point++)
+		inject_add((struct inject_rule){.nr = point, .action = INJECT_FAIL, .error = ENOMEM, .chance = chance});
 }
 
 /* Before the library's own constructor, as this object is linked before it. */

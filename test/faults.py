@@ -29,16 +29,17 @@ PLACES = 256
 READY = 2
 EXIT_SKIP, EXIT_REFUSED = 77, 4
 COMPLETION = 500  # io_uring's answer: OS_COMPLETION
+POINTS = {501: "(tables)", 502: "(room)", 503: "(account)"}  # OS_POINT_...: what fails without a system call
 COMPLETION_ERRNOS = "EINVAL EACCES EAGAIN EBADF EINTR EIO ENOMEM EPERM ECANCELED".split()
 
 SETTINGS = (
     "decay_ms:2",
-    "decay_ms:0,mremap_mib:2,release:remap",
+    "decay_ms:0,mremap_mib:2,release:remap,guard_rate:10",
     "decay_ms:2,release:io_uring",
     "decay_ms:-1,handoff_min:1M,thp:never",
     "decay_ms:-1,handoff_min:1M,handoff:armed",
 )
-PROGRAMS = "api calloc dirty exit fork random random_threads start tails thread_exit threads turns".split()
+PROGRAMS = "api calloc exit fork random random_threads start tails thread_exit threads turns".split()
 VERDICTS = ("ended", "refused", "crashed", "hung", "data lost", "errno", "not zero", "failed")
 SAID = {"changed at offset": "data lost", "is not zero": "not zero", "errno is wrong": "errno", "errno was changed": "errno"}
 
@@ -179,8 +180,7 @@ def jobs_of(runner, pool, calls):
         for site, number, _, _ in sorted(found):
             if args.site not in (None, site):
                 continue
-            name = runner.names.get(number)
-            codes = COMPLETION_ERRNOS if number == COMPLETION else calls.get(name, [])
+            codes = calls.get(number if number >= COMPLETION else runner.names.get(number), [])
             for code in codes[: args.errnos]:
                 yield runner.steps, (case.program, case.setting, site, number, code, False)
             for code in codes[:1]:
@@ -231,7 +231,8 @@ def arguments():
 def main():
     args = arguments()
     calls = errnos_of(args.source)
-    names = {**numbers_of(calls), COMPLETION: "io_uring's answer"}
+    names = {**numbers_of(list(calls)), **POINTS, COMPLETION: "(io_uring's answer)"}
+    calls.update({COMPLETION: COMPLETION_ERRNOS, **{point: ["ENOMEM"] for point in POINTS}})
     runner = Runner(args, names)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for job in [pool.submit(work, *what) for work, what in jobs_of(runner, pool, calls)]:

@@ -100,7 +100,6 @@ if !SANITIZED
 FAULTED_MORE = \
 	test/f_api \
 	test/f_calloc \
-	test/f_dirty \
 	test/f_exit \
 	test/f_fork \
 	test/f_random_threads \
@@ -121,9 +120,6 @@ test_f_api_LDADD = $(INJECTED_LIBRARY)
 test_f_calloc_SOURCES = test/t_calloc.c $(FAULTED_SOURCES)
 test_f_calloc_CPPFLAGS = $(FAULTED_CPPFLAGS)
 test_f_calloc_LDADD = $(INJECTED_LIBRARY)
-test_f_dirty_SOURCES = test/t_dirty.c $(FAULTED_SOURCES)
-test_f_dirty_CPPFLAGS = $(FAULTED_CPPFLAGS)
-test_f_dirty_LDADD = $(INJECTED_LIBRARY)
 test_f_exit_SOURCES = test/faulted_exit.c $(FAULTED_SOURCES)
 test_f_exit_CPPFLAGS = $(FAULTED_CPPFLAGS)
 test_f_exit_LDADD = $(INJECTED_LIBRARY)
@@ -157,12 +153,74 @@ check-faults: test/f_random$(EXEEXT) $(FAULTED_MORE)
 	python3 $(srcdir)/test/faults.py --source $(srcdir) --steps $${FAULT_STEPS:-3} $(FAULTS) test
 .PHONY: check-faults
 
+# Threaded tests with something before and after each atomic operation (test/hooked.h): delays at random, or words to
+# Valgrind's helgrind. The compiler's warnings are those of the usual build.
+EXTRA_LIBRARIES = libpmdhooked.a
+libpmdhooked_a_SOURCES = $(PMD_COMMON_SOURCES) src/os/thread_pthread.c
+libpmdhooked_a_CPPFLAGS = $(AM_CPPFLAGS) -UPMD_DEBUG -DPMD_DEBUG=1 -UPMD_SANITIZED -DPMD_SANITIZED=1 $(HOOKING)
+libpmdhooked_a_CFLAGS = $(PMD_STATIC_CFLAGS)
+# Not among the flags for C, with which programs are linked as well.
+HOOKING = -fsanitize=thread -w
+HOOKED_CPPFLAGS = $(AM_CPPFLAGS) -UPMD_PREFIXED -DPMD_PREFIXED=1 -DPMD_HOOKED $(HOOKING)
+# The memory of a program is Valgrind's too: none is measured, as under a sanitizer.
+HELGRIND_CPPFLAGS = $(HOOKED_CPPFLAGS) -UPMD_SANITIZED -DPMD_SANITIZED=1
+HOOKED_LIBRARY = libpmdhooked.a $(LIBURING)
+EXTRA_LIBRARIES += libpmddelays.a libpmdhelgrind.a
+libpmddelays_a_SOURCES = test/hooked.h test/delays.c
+libpmdhelgrind_a_SOURCES = test/hooked.h test/helgrind.c
+CLEANFILES += $(EXTRA_LIBRARIES)
+DELAYED_TESTS = test/d_random_threads test/d_signals test/d_thread_exit test/d_threads test/d_turns
+HELGRIND_TESTS = test/h_racy test/h_random_threads test/h_thread_exit test/h_threads
+if !SANITIZED
+EXTRA_PROGRAMS += $(DELAYED_TESTS) $(HELGRIND_TESTS)
+endif
+test_d_random_threads_SOURCES = test/t_random_threads.c
+test_d_random_threads_CPPFLAGS = $(HOOKED_CPPFLAGS)
+test_d_random_threads_LDADD = libpmddelays.a $(HOOKED_LIBRARY)
+test_d_signals_SOURCES = test/t_signals.c
+test_d_signals_CPPFLAGS = $(HOOKED_CPPFLAGS)
+test_d_signals_LDADD = libpmddelays.a $(HOOKED_LIBRARY)
+test_d_thread_exit_SOURCES = test/t_thread_exit.c
+test_d_thread_exit_CPPFLAGS = $(HOOKED_CPPFLAGS)
+test_d_thread_exit_LDADD = libpmddelays.a $(HOOKED_LIBRARY)
+test_d_threads_SOURCES = test/t_threads.c
+test_d_threads_CPPFLAGS = $(HOOKED_CPPFLAGS)
+test_d_threads_LDADD = libpmddelays.a $(HOOKED_LIBRARY)
+test_d_turns_SOURCES = test/t_turns.c
+test_d_turns_CPPFLAGS = $(HOOKED_CPPFLAGS)
+test_d_turns_LDADD = libpmddelays.a $(HOOKED_LIBRARY)
+test_h_racy_SOURCES = test/racy.c
+test_h_racy_CPPFLAGS = $(HELGRIND_CPPFLAGS)
+test_h_racy_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=os_commit
+test_h_racy_LDADD = libpmdhelgrind.a $(HOOKED_LIBRARY)
+test_h_random_threads_SOURCES = test/t_random_threads.c
+test_h_random_threads_CPPFLAGS = $(HELGRIND_CPPFLAGS)
+test_h_random_threads_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=os_commit
+test_h_random_threads_LDADD = libpmdhelgrind.a $(HOOKED_LIBRARY)
+test_h_thread_exit_SOURCES = test/t_thread_exit.c
+test_h_thread_exit_CPPFLAGS = $(HELGRIND_CPPFLAGS)
+test_h_thread_exit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=os_commit
+test_h_thread_exit_LDADD = libpmdhelgrind.a $(HOOKED_LIBRARY)
+test_h_threads_SOURCES = test/t_threads.c
+test_h_threads_CPPFLAGS = $(HELGRIND_CPPFLAGS)
+test_h_threads_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=os_commit
+test_h_threads_LDADD = libpmdhelgrind.a $(HOOKED_LIBRARY)
+
+# DELAYS=100 seeds instead of 20.
+check-delays: $(DELAYED_TESTS)
+	$(AM_V_at)$(SHELL) $(srcdir)/test/delays.sh $(DELAYED_TESTS)
+
+check-helgrind: $(HELGRIND_TESTS)
+	$(AM_V_at)$(SHELL) $(srcdir)/test/helgrind.sh $(HELGRIND_TESTS) || test $$? -eq 77
+.PHONY: check-delays check-helgrind
+
 check_PROGRAMS += $(INJECTED_TESTS) $(COMPILED_TESTS) test/buggy test/print_stats test/traced
 TESTS += $(SHELL_TESTS) $(INJECTED_TESTS) $(COMPILED_TESTS)
 EXTRA_DIST += $(SHELL_TESTS) test/summary.sh test/symbols.expected test/symbols-prefixed.expected \
 	test/symbols-shared.expected \
 	test/api.h test/backends.h test/block.h test/calls.h test/check.h test/ends.h test/exits.h test/inject.h test/internals.h test/late.h test/model.h test/proc.h test/random.h test/through_c.h test/variants.h test/ways.h \
-	test/stats_formats.py test/faults.py test/faults.sh test/fresh.py
+	test/stats_formats.py test/faults.py test/faults.sh test/fresh.py \
+	test/delays.sh test/helgrind.sh
 
 if OVERRIDE
 AM_TESTS_ENVIRONMENT += PMD_OVERRIDE=yes; export PMD_OVERRIDE;

@@ -182,20 +182,27 @@ static struct running {
 
 static size_t cases, failures;
 
-/* What the options must be. A library that does not stand before prctl(2) is never told. */
+/* Whether the library stands before prctl(2), and so is told. */
+#ifdef PMD_PREFIXED
+#define IS_TOLD 0
+#else
+#define IS_TOLD 1
+#endif
+
+/* Whether it knows of the filter. */
+static bool is_known(unsigned when)
+{
+	return IS_TOLD && when == RUNNING;
+}
+
 static const char *options_for(unsigned when, unsigned answer)
 {
-#ifdef PMD_PREFIXED
-	(void)when;
-	return answer == ANSWER_KILL ? QUIET : "decay_ms:1";
-#else
-	return answer == ANSWER_KILL && when == BEFORE ? QUIET : "decay_ms:1";
-#endif
+	return answer == ANSWER_KILL && !is_known(when) ? QUIET : "decay_ms:1";
 }
 
 /*
- * Who kills for these kills every program, whatever its allocator; and, where the filter is there before, for what the
- * library asks once at its start.
+ * Who kills for these kills every program, whatever its allocator; and, where the library does not know of the filter, for
+ * what the growth of a heap takes, and what is asked once at the start.
  */
 static bool is_hopeless(unsigned call, unsigned when, unsigned answer)
 {
@@ -203,10 +210,9 @@ static bool is_hopeless(unsigned call, unsigned when, unsigned answer)
 
 	if (answer != ANSWER_KILL)
 		return false;
-	if (nr == SYS_mmap || nr == SYS_munmap || nr == SYS_madvise)
+	if (nr == SYS_mmap || nr == SYS_munmap || nr == SYS_madvise || (nr == SYS_mprotect && !is_known(when)))
 		return true;
-	return when == BEFORE &&
-	       (nr == SYS_mprotect || nr == SYS_getrandom || nr == SYS_getpid || nr == SYS_sched_getaffinity);
+	return when == BEFORE && (nr == SYS_getrandom || nr == SYS_getpid || nr == SYS_sched_getaffinity);
 }
 
 static void start(struct running *slot, unsigned call, unsigned when, unsigned answer)

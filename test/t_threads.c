@@ -11,7 +11,11 @@
 
 #include <pthread.h>
 
-#define WAVES         20
+#ifdef PMD_HOOKED
+#define WAVES 2 /* for Valgrind */
+#else
+#define WAVES 20
+#endif
 #define WAVE_THREADS  200
 #define LEFT          40
 #define STACK         (SANITIZED ? 512 * KIB : 64 * KIB)

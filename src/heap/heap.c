@@ -10,6 +10,7 @@
 #include "heap/limit.h"
 #include "heap/pool.h"
 #include "os/os.h"
+#include "os/syscall.h"
 #include "release/advice.h"
 #include "release/release.h"
 
@@ -80,7 +81,10 @@ void *meta_map(size_t bytes)
 void *meta_alloc(size_t bytes)
 {
 	void *p = NULL, *chunk;
+	long refused;
 
+	if (os_inject(OS_POINT_TABLES, &refused))
+		return NULL;
 	bytes = align_up(bytes, CACHE_LINE);
 	lock_take(&pool.lock);
 	if ((size_t)(pool.end - pool.at) < bytes) {
@@ -295,8 +299,9 @@ static void publish_top(struct heap *h, size_t top)
 bool heap_grow(struct heap *h, size_t top)
 {
 	size_t step = min_size(max_size(h->committed / 4, 1), STEP_REGIONS_MAX);
+	long refused;
 
-	if (top > h->region_count)
+	if (top > h->region_count || os_inject(OS_POINT_ROOM, &refused))
 		return false;
 	if (top > h->committed && !commit_to(h, min_size(max_size(top, h->committed + step), h->region_count)) &&
 	    !commit_to(h, top))

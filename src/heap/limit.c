@@ -2,6 +2,7 @@
 #include "heap/limit.h"
 #include "conf/options.h"
 #include "heap/heap.h"
+#include "os/syscall.h"
 
 _Atomic size_t limit_held;
 _Atomic size_t limit_refusals, limit_releases;
@@ -24,7 +25,10 @@ bool limit_charge(struct growth *g, size_t pages)
 {
 	size_t hard = pages_of(OPTION(limit_hard)), soft = g->past_soft ? SIZE_MAX : pages_of(OPTION(limit));
 	size_t held = atomic_load_explicit(&limit_held, memory_order_relaxed);
+	long refused;
 
+	if (os_inject(OS_POINT_ACCOUNT, &refused))
+		return meet(g, LIMIT_HARD, held, pages);
 	if (pages <= g->credit || (hard == SIZE_MAX && soft == SIZE_MAX)) {
 		limit_add(pages - g->credit);
 		return true;

@@ -52,6 +52,11 @@ static inline long os_syscall(long nr, long a, long b, long c, long d, long e, l
 /* For os_inject, beside the numbers of system calls: the result of one that io_uring made. */
 #define OS_COMPLETION 500
 
+/* Likewise what can fail without a system call: memory for the library's tables, room in a heap, the account of pages. */
+#define OS_POINT_TABLES  501
+#define OS_POINT_ROOM    502
+#define OS_POINT_ACCOUNT 503
+
 #ifdef PMD_INJECT
 
 #undef os_syscall
