@@ -6,15 +6,16 @@ set -euo pipefail
 cd "$(dirname "$0")"
 source_dir=$PWD
 build=$source_dir/build
+artifacts=${PMD_ARTIFACTS:-$source_dir/artifacts}
 policy=/usr/sbin/policy-rc.d
 policy_saved=
 log=
 
 build_packages=(autoconf automake binutils g++ gcc libc6-dev libtool liburing-dev make pkg-config)
 demo_packages=(libjemalloc2 libmimalloc2.0 redis-server redis-tools)
-bench_packages=(bpftrace gnuplot-nox libbenchmark-dev libgoogle-perftools4)
+bench_packages=(bpftrace gnuplot-nox libbenchmark-dev libclang-rt-dev libgoogle-perftools4 libtbbmalloc2)
 check_packages=(apache2-utils bc bison busybox-static clang clang-format cpio default-jdk-headless dpkg-dev flex gdb git
-	groff-base libclang-rt-dev libpython3.11-testsuite libtcmalloc-minimal4 llvm man-db memcached nginx-light nodejs
+	groff-base libpython3.11-testsuite libtcmalloc-minimal4 llvm man-db memcached nginx-light nodejs
 	perl postgresql procps python3 python3-prometheus-client qemu-system-x86 shellcheck sqlite3 strace stress-ng
 	systemd tcl tcl-dev valgrind xz-utils zlib1g-dev)
 
@@ -26,7 +27,8 @@ Usage: ./bootstrap.sh COMMAND
   demo   installs what is missing, builds, and runs redis-server under four
          allocators: one table, in less than three minutes
   check  installs what is missing, builds, and runs every test and every
-         configuration
+         configuration; then half a minute of benchmarks, kept in artifacts/
+         (or where PMD_ARTIFACTS says): bench-report.html, .json, -table.md
   bench  installs what is missing, builds, and compares the allocators that
          there are in three minutes: build/bench-report.html
   build  installs what is missing and builds, in build/
@@ -201,6 +203,9 @@ command_check()
 	"$source_dir/test/summary.sh" "$build" >"$sum" || bad=1
 	say "make check-configs"
 	make -C "$build" check-configs 2>&1 | tee "$configs" || bad=1
+	say "make bench-report, into $artifacts"
+	make -C "$build" bench-report ARTIFACTS="$artifacts" >"$build/bench.out" 2>&1 || { cat "$build/bench.out"; bad=1; }
+	[ ! -e "$artifacts/bench-table.md" ] || cat "$artifacts/bench-table.md"
 	say "make check, the summary"
 	sed -n '/^Testsuite summary/,/^# ERROR/p' "$tests"
 	sed -n '/^FAIL/p;/^ERROR/p' "$tests" "$configs"

@@ -3,7 +3,7 @@
 """
 Runs the benchmarks under each allocator, interleaved, each run in a fresh process, and compares medians with
 jemalloc's: time and peak memory, as the allocators come and with huge pages for none of them. Then what takes its time:
-memory through phases, exits, latencies. Writes JSON and a report that is one file.
+memory through phases, exits, latencies, real programs. Writes JSON and a report that is one file.
 """
 
 import json
@@ -17,18 +17,21 @@ sys.dont_write_bytecode = True
 import allocators  # noqa: E402
 import curves  # noqa: E402
 import machine  # noqa: E402
+import programs  # noqa: E402
 import report  # noqa: E402
 import resample  # noqa: E402
-from measures import say  # noqa: E402
-
-AS_THEY_COME, OFF = "as they come", "off"
-HUGE_PAGES = {"both": (AS_THEY_COME, OFF), "as-they-come": (AS_THEY_COME,), "off": (OFF,)}
+from measures import Progress, say  # noqa: E402
 
 MEMORY_ONLY = "after"  # of this family nothing is timed: all of it runs side by side
 NOT_IN_QUICK = re.compile(r"crowd/8K|realloc/(1G-by-half|long)|larson/2|chain/.*-2|cache/.*-8|scale/16|phase/in"
                           r"|batch/reverse|hot/(16|256|4K|32K|64K|2M)$|calloc/64$|calloc/1M|replace/(even|python)"
                           r"|fragment/robson|fork/busy|aligned/64|storm/1-|graph/2|pipe/8K")
 QUICK_ROUNDS, QUICK_MS = 3, 10
+# One of each family, those that take little time.
+BRIEF = re.compile(r"(hot/64|calloc/tables|aligned/mixed|batch/random/64|replace/gcc|realloc/vectors|larson/8|pipe/64"
+                   r"|chain/pool-2|cache/thrash-2|graph/8|scale/2|storm/200-blocks|fork/quiet|phase/mixed"
+                   r"|fragment/drift)$")
+BRIEF_ROUNDS, BRIEF_SECONDS = 2, 1
 QUICK_SECONDS = 4  # what takes longer under all allocators is run once
 
 MEAN_BAR = 0.80
@@ -64,34 +67,13 @@ def run(program, name, path, milliseconds):
     return {"ns": result["real_time"], **figures}
 
 
-class Progress:
-    """How far it is and how long it may still take, on the terminal's last line, or now and then a line of its own."""
-
-    def __init__(self, total):
-        self.total, self.done, self.start, self.said = total, 0, time.monotonic(), 0.0
-
-    def leave_out(self, count):
-        self.total -= count
-
-    def step(self, what):
-        self.done += 1
-        now = time.monotonic()
-        left = (now - self.start) / self.done * (self.total - self.done)
-        text = f"{100 * self.done // self.total:3} %, {int(left) // 60}:{int(left) % 60:02} left: {what}"
-        if sys.stderr.isatty():
-            print(f"\r{text[:100]:100}", end="\n" if self.done == self.total else "", file=sys.stderr, flush=True)
-        elif now - self.said > 10 or self.done == self.total:
-            self.said = now
-            say(text)
-
-
 def measure(arguments, benches, paths, progress):
     """runs[bench][allocator]: a list with the figures of each round."""
     runs = {b: {a: [] for a in paths} for b in benches}
     seconds = {}
     for r in range(arguments.rounds):
         for i, (bench, full) in enumerate(benches.items()):
-            if arguments.quick and seconds.get(bench, 0) > QUICK_SECONDS:
+            if arguments.quick and seconds.get(bench, 0) > (BRIEF_SECONDS if arguments.brief else QUICK_SECONDS):
                 progress.leave_out(len(paths))
                 continue
             seconds[bench] = -time.monotonic()
@@ -186,18 +168,22 @@ def arguments_of():
                    help="milliseconds that a measured run takes at least (default 100; quick: 10)")
     p.add_argument("--bench", metavar="TEXT", action="append", help="only benchmarks whose name contains TEXT")
     p.add_argument("--reference", default=allocators.REFERENCE, help="the allocator that ratios are to")
-    p.add_argument("--huge-pages", choices=HUGE_PAGES, default=None,
+    p.add_argument("--huge-pages", choices=machine.POLICIES, default=None,
                    help="as the allocators ask for them, for none, or both in turn (default both; quick: as-they-come)")
     p.add_argument("--quick", action="store_true", help="half of the benchmarks, the main allocators, in 3 minutes")
-    p.add_argument("--no-curves", action="store_true", help="only the benchmarks: no phases, exits, latencies")
+    p.add_argument("--brief", action="store_true", help="one benchmark a family and no curves, in half a minute")
+    p.add_argument("--no-curves", action="store_true",
+                   help="only the benchmarks: no phases, exits, latencies, real programs")
     p.add_argument("--report", metavar="FILE", help="write a report in HTML")
     p.add_argument("--markdown", metavar="FILE", help="write the table of the README")
     arguments = p.parse_args()
     arguments.program = os.path.join(arguments.programs, "bench")
     if not os.path.exists(arguments.program):
         sys.exit(f"there is no {arguments.program}: install libbenchmark-dev and configure again")
+    if arguments.brief:
+        arguments.quick = arguments.no_curves = True
     if arguments.rounds is None:
-        arguments.rounds = QUICK_ROUNDS if arguments.quick else 5
+        arguments.rounds = BRIEF_ROUNDS if arguments.brief else QUICK_ROUNDS if arguments.quick else 5
     if arguments.ms is None:
         arguments.ms = QUICK_MS if arguments.quick else 100
     if arguments.huge_pages is None:
@@ -209,7 +195,9 @@ def arguments_of():
 
 def chosen_benches(arguments):
     benches = names_of(arguments.program)
-    if arguments.quick and not arguments.bench:
+    if arguments.brief and not arguments.bench:
+        benches = {b: full for b, full in benches.items() if BRIEF.match(b)}
+    elif arguments.quick and not arguments.bench:
         benches = {b: full for b, full in benches.items() if not NOT_IN_QUICK.search(b)}
     if arguments.bench:
         benches = {b: full for b, full in benches.items() if any(t in b for t in arguments.bench)}
@@ -233,11 +221,11 @@ def save(arguments, results):
 
 def run_passes(arguments, benches, paths, reference, results):
     """All passes over the timed benchmarks; the bars of them."""
-    policies = HUGE_PAGES[arguments.huge_pages]
+    policies = machine.POLICIES[arguments.huge_pages]
     progress = Progress(len(policies) * arguments.rounds * len(benches) * len(paths))
     judged = []
     for policy in policies:
-        machine.huge_pages(policy != OFF)
+        machine.huge_pages(policy != machine.OFF)
         runs = measure(arguments, benches, paths, progress)
         times, memory = summarize(runs, reference)
         results["passes"][policy] = {"time_ns": times.as_json(), "rss_peak_mib": memory.as_json(), "runs": runs}
@@ -262,6 +250,12 @@ def main():
     judged = run_passes(arguments, timed, paths, reference, results) if timed else []
     curves.measure(arguments, paths, results, [(b, f) for b, f in benches.items() if b not in timed], run)
     save(arguments, results)
+    if not arguments.quick and not arguments.no_curves and not arguments.bench:
+        results["programs"] = programs.measure_default(arguments.programs, paths)
+        programs.print_all(results["programs"])
+        if allocators.OURS in paths and len(paths) > 1:
+            judged += programs.bars(results["programs"])
+        save(arguments, results)
     fine = allocators.judge(judged)
     return 1 if arguments.check and not fine else 0
 

@@ -4,10 +4,12 @@
 # What `make bench-release` runs: programs of one file each beside the tools that they share.
 RELEASE_MEASURES = bench/scatter bench/latency bench/server bench/churn bench/swing bench/release_who
 
-noinst_PROGRAMS += bench/pairs bench/footprint bench/idle bench/exit bench/timeline bench/zap $(RELEASE_MEASURES)
-EXTRA_DIST += bench/abuse.py bench/allocators.py bench/compare.py bench/curves.py bench/machine.py bench/plots.py bench/profile.py bench/report.py bench/resample.py \
+noinst_PROGRAMS += bench/pairs bench/footprint bench/idle bench/exit bench/timeline bench/watch bench/zap \
+	$(RELEASE_MEASURES)
+EXTRA_DIST += bench/abuse.py bench/allocators.py bench/compare.py bench/curves.py bench/machine.py bench/plots.py \
+	bench/profile.py bench/report.py bench/resample.py \
 	bench/instructions.py bench/instructions.expected bench/footprint.py bench/release.py bench/exit.py \
-	bench/measures.py bench/modes.py bench/traces.py bench/variants.py bench/zap.sh
+	bench/measures.py bench/modes.py bench/programs.py bench/traces.py bench/variants.py bench/workloads.py bench/zap.sh
 
 # The benchmarks of `make bench`: one file a family, in C; what is C++ is the shim alone.
 if BENCHMARKS
@@ -44,6 +46,7 @@ bench_timeline_CFLAGS = $(AM_CFLAGS) -fno-builtin
 bench_exit_SOURCES = $(MEASURE) bench/exit.c
 bench_exit_CFLAGS = $(AM_CFLAGS) -fno-builtin
 
+bench_watch_SOURCES = bench/bench.h bench/tools.c bench/watch.c
 bench_zap_SOURCES = bench/zap.c
 
 # BENCH_FLAGS goes to the runner: make bench BENCH_FLAGS='--rounds 3 --json out.json'
@@ -52,14 +55,19 @@ BENCH_RUN = --programs $(abs_top_builddir)/bench --ours $(abs_top_builddir)/.lib
 	$(BENCH_FLAGS)
 
 # What the runs leave in the build directory: all figures, the report, the table of the README.
-BENCH_FILES = bench-results.json bench-report.html bench-table.md
+BENCH_FILES = bench-results.json bench-report.html bench-table.md \
+	bench-programs.json bench-programs.html bench-programs.md
 BENCH_WRITES = --json bench-results.json --report bench-report.html --markdown bench-table.md
 if BENCHMARKS
-BENCH_NEEDS = bench/bench$(EXEEXT) bench/timeline$(EXEEXT) bench/exit$(EXEEXT) bench/latency$(EXEEXT) libpmdalloc.la
+BENCH_NEEDS = bench/bench$(EXEEXT) bench/timeline$(EXEEXT) bench/exit$(EXEEXT) bench/latency$(EXEEXT) \
+	bench/watch$(EXEEXT) libpmdalloc.la
 BENCH_COMPARE = python3 $(top_srcdir)/bench/compare.py $(BENCH_WRITES) $(BENCH_RUN)
+BENCH_BRIEF = python3 $(top_srcdir)/bench/compare.py --brief --json '$(ARTIFACTS)/bench-results.json' \
+	--report '$(ARTIFACTS)/bench-report.html' --markdown '$(ARTIFACTS)/bench-table.md' $(BENCH_RUN)
 else
 BENCH_NEEDS =
 BENCH_COMPARE = @echo 'make bench needs Google Benchmark and a C++ compiler: install libbenchmark-dev and g++, then configure again (without --enable-sanitizer)' >&2; exit 1;
+BENCH_BRIEF = $(BENCH_COMPARE)
 endif
 
 bench: $(BENCH_NEEDS)
@@ -68,13 +76,19 @@ bench: $(BENCH_NEEDS)
 bench-quick: $(BENCH_NEEDS)
 	$(BENCH_COMPARE) --quick
 
+# The report of a commit: half a minute, in the folder ARTIFACTS.
+ARTIFACTS = artifacts
+bench-report: $(BENCH_NEEDS)
+	$(MKDIR_P) '$(ARTIFACTS)'
+	$(BENCH_BRIEF)
+
 bench-instructions: bench/pairs$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/instructions.py $(BENCH_RUN)
 
 # What t_instructions holds the fast paths against.
 AM_TESTS_ENVIRONMENT += PMD_CC='$(CC)'; export PMD_CC; PMD_FLAGS='$(CFLAGS) $(PMD_CPPFLAGS)'; export PMD_FLAGS;
-TESTS += bench/t_bench.sh bench/t_instructions.sh
-EXTRA_DIST += bench/t_bench.sh bench/t_instructions.sh
+TESTS += bench/t_bench.sh bench/t_instructions.sh bench/t_programs.sh
+EXTRA_DIST += bench/t_bench.sh bench/t_instructions.sh bench/t_programs.sh
 
 store-instructions: bench/pairs$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/instructions.py $(BENCH_RUN) --store $(top_srcdir)/bench/instructions.expected \
@@ -101,14 +115,20 @@ bench-exit: bench/exit$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/exit.py $(BENCH_RUN)
 
 # Traces of real programs, recorded on the spot into the folder traces and replayed.
-bench-traces: trace/pmdalloc-replay$(EXEEXT) $(TRACE_RECORDER) libpmdalloc.la
+bench-traces: trace/pmdalloc-replay$(EXEEXT) $(TRACE_RECORDER) bench/watch$(EXEEXT) libpmdalloc.la
 	python3 $(top_srcdir)/bench/traces.py $(BENCH_RUN)
 
-.PHONY: bench bench-modes bench-quick bench-profile bench-kernel bench-instructions bench-footprint bench-release bench-exit bench-traces
+# Real programs with each allocator preloaded.
+bench-programs: bench/watch$(EXEEXT) libpmdalloc.la
+	python3 $(top_srcdir)/bench/programs.py --json bench-programs.json --report bench-programs.html \
+		--markdown bench-programs.md $(BENCH_RUN)
+
+.PHONY: bench bench-modes bench-report bench-programs bench-quick bench-profile \
+	bench-kernel bench-instructions bench-footprint bench-release bench-exit bench-traces
 
 CLEANFILES += $(BENCH_FILES)
 
-clean-local: clean-traces
-clean-traces:
-	rm -rf traces
-.PHONY: clean-traces
+clean-local: clean-bench
+clean-bench:
+	rm -rf traces artifacts
+.PHONY: clean-bench

@@ -10,6 +10,10 @@ import subprocess
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 PR_SET_THP_DISABLE = 41
 
+# Huge pages as each allocator asks for them, and for none of them; what options call these.
+AS_THEY_COME, OFF = "as they come", "off"
+POLICIES = {"both": (AS_THEY_COME, OFF), "as-they-come": (AS_THEY_COME,), "off": (OFF,)}
+
 
 def first_match(path, pattern, otherwise="?"):
     try:

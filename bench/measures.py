@@ -4,12 +4,34 @@
 import json
 import os
 import sys
+import time
 
 import allocators
 
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """How far it is and how long it may still take, on the terminal's last line, or now and then a line of its own."""
+
+    def __init__(self, total):
+        self.total, self.done, self.start, self.said = total, 0, time.monotonic(), 0.0
+
+    def leave_out(self, count):
+        self.total -= count
+
+    def step(self, what):
+        self.done += 1
+        now = time.monotonic()
+        left = (now - self.start) / self.done * (self.total - self.done)
+        text = f"{100 * self.done // self.total:3} %, {int(left) // 60}:{int(left) % 60:02} left: {what}"
+        if sys.stderr.isatty():
+            print(f"\r{text[:100]:100}", end="\n" if self.done == self.total else "", file=sys.stderr, flush=True)
+        elif now - self.said > 10 or self.done == self.total:
+            self.said = now
+            say(text)
 
 
 def program(arguments, name):

@@ -34,7 +34,8 @@ def draw(identity, script):
     done = subprocess.run(["gnuplot"], input="\n".join(head + script) + "\n", capture_output=True, text=True)
     if done.returncode or "<svg" not in done.stdout:
         raise RuntimeError(f"gnuplot: {done.stderr.strip()}")
-    return re.sub(r"^.*?(?=<svg)", "", done.stdout, flags=re.DOTALL)
+    svg = re.sub(r"^.*?(?=<svg)", "", done.stdout, flags=re.DOTALL)
+    return svg.replace('"gnuplot_canvas"', f'"{identity}_canvas"')
 
 
 def lines(identity, title, axes, series, ours, log="", extra=()):

@@ -118,7 +118,7 @@ def speed_plots(results):
             yield plots.bars(f"{kind}{i}", f"{what} by family, huge pages {policy}", f"ratio to {results['reference']}",
                              list(families), names, families, OURS)
         points = scaling(figures["time_ns"], names)
-        if points:
+        if points and all(len(p) > 1 for p in points.values()):
             yield plots.lines(f"scale{i}", f"Scaling by threads, {results['machine']['cpus']} CPUs, huge pages {policy}",
                               ("threads", "million replacements a second"), points, OURS, "x 2", ["set yrange [0:*]"])
 
@@ -166,6 +166,37 @@ def after_table(curves, names):
     return table(["256 MiB freed, 12 s later", *names], rows + [[""] * (len(names) + 1)], names) if rows else ""
 
 
+PROGRAM_FIGURES = (("ns", "time (redis: of a request)", duration),
+                   ("rss_pte_kib", "peak RSS + VmPTE, MiB", lambda v: f"{v / 1024:.1f}"),
+                   ("rss_kib", "peak RSS, MiB", lambda v: f"{v / 1024:.1f}"),
+                   ("pte_kib", "peak VmPTE, KiB", lambda v: f"{v:.0f}"),
+                   ("rss_pte_mean_kib", "average RSS + VmPTE, MiB", lambda v: f"{v / 1024:.1f}"),
+                   ("cpu_ns", "processor time of all", duration))
+
+
+def best_table(figures, names, what, show):
+    rows = []
+    for program, medians in figures["median"].items():
+        row = [program]
+        for n in names:
+            low, high = figures["ratio_interval_95"][program][n]
+            row.append((medians[n], f"{show(medians[n])} ±{figures['spread_percent'][program][n]:.1f} %<br>"
+                        f"<small>{figures['ratio_to_best_other'][program][n]:.3f} [{low:.3f}, {high:.3f}]</small>"))
+        rows.append(row)
+    return table([what, *names], rows + [[""] * (len(names) + 1)], names)
+
+
+def programs_section(programs, names):
+    out = ["<h2>Real programs</h2><p>Whole programs with the library preloaded, and all processes that they start: "
+           "medians of interleaved rounds, each after a warm-up of as much memory. Memory is looked at every "
+           "millisecond, in rounds that are not timed; pages that several processes share count for each. Ratios are to the best "
+           "of the row but pmdalloc.</p>"]
+    for policy, figures in programs.items():
+        out.append(f"<h3>Huge pages: {text(policy)}</h3>")
+        out += [best_table(figures[key], names, what, show) for key, what, show in PROGRAM_FIGURES]
+    return out
+
+
 def page(results):
     names = list(results["allocators"])
     out = ["<!DOCTYPE html><html lang=en><meta charset=utf-8><title>pmdalloc: benchmarks</title>",
@@ -179,9 +210,12 @@ def page(results):
         out.append(f"<h2>Huge pages: {text(policy)}</h2>")
         out.append(family_table(figures["time_ns"], names, f"time / {results['reference']}'s"))
         out.append(family_table(figures["rss_peak_mib"], names, f"peak RSS / {results['reference']}'s"))
-    out.append("<h2>Plots</h2>")
-    out += all_plots(results)
-    out.append(after_table(results["curves"], names))
+    if results["passes"] or results["curves"]:
+        out.append("<h2>Plots</h2>")
+        out += all_plots(results)
+        out.append(after_table(results["curves"], names))
+    if results.get("programs"):
+        out += programs_section(results["programs"], names)
     for policy, figures in results["passes"].items():
         out.append(f"<h2>All benchmarks, huge pages {text(policy)}</h2>")
         out.append(single_table(figures["time_ns"], names, duration))
@@ -213,6 +247,29 @@ def write_markdown(path, results):
         out.write("\n".join(lines) + "\n")
 
 
+def write_programs_markdown(path, results):
+    """Programs by allocator: time and, after a slash, peak RSS + VmPTE."""
+    names = list(results["allocators"])
+    policy, figures = next(iter(results["programs"].items()))
+    lines = [f"Time / the most RSS + VmPTE in MiB, huge pages {policy}. {where(results)}. {what(results)}.", "",
+             "| " + " | ".join(["", *names]) + " |", "|" + " --- |" * (len(names) + 1)]
+    for program, medians in figures["ns"]["median"].items():
+        memory = figures["rss_pte_kib"]["median"][program]
+        cells = [f"{duration(medians[n])} / {memory[n] / 1024:.1f}" for n in names]
+        lines.append("| " + " | ".join([program, *cells]) + " |")
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("\n".join(lines) + "\n")
+
+
+def merge(into, more):
+    """Adds the entries of MORE and, where both have one, those of the entries."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
 def merged(files):
     """One result of several runs, of different benchmarks; of what several have, the last."""
     results = None
@@ -223,6 +280,7 @@ def merged(files):
             results = more
             continue
         results["curves"].update({k: v for k, v in more["curves"].items() if v})
+        merge(results.setdefault("programs", {}), more.get("programs", {}))
         for policy, figures in more["passes"].items():
             results["passes"].setdefault(policy, {"runs": {}})["runs"].update(figures["runs"])
     return results
@@ -233,6 +291,7 @@ def main():
     p.add_argument("json", nargs="+", help="what compare.py wrote")
     p.add_argument("--html", metavar="FILE", default="bench-report.html", help="(default bench-report.html)")
     p.add_argument("--markdown", metavar="FILE", help="write the table of the README")
+    p.add_argument("--programs-markdown", metavar="FILE", help="write a table of the real programs")
     p.add_argument("--merged", metavar="FILE", help="write all of it as one file of JSON")
     arguments = p.parse_args()
     results = merged(arguments.json)
@@ -244,6 +303,8 @@ def main():
     write(arguments.html, results)
     if arguments.markdown:
         write_markdown(arguments.markdown, results)
+    if arguments.programs_markdown and results.get("programs"):
+        write_programs_markdown(arguments.programs_markdown, results)
     if arguments.merged:
         with open(arguments.merged, "w", encoding="utf-8") as out:
             json.dump(results, out, indent=1)

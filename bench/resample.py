@@ -49,6 +49,26 @@ def ratio_draws(ours, reference, source):
     return draws
 
 
+class AgainstBest:
+    """
+    One figure, row by row, beside the best of the others'. RUNS: row to allocator to a list of figures, one a round;
+    OURS is not one of the others.
+    """
+
+    def __init__(self, runs, ours):
+        source = random.Random(SEED)
+        self.medians = {b: {a: median(v) for a, v in by.items()} for b, by in runs.items()}
+        self.spreads = {b: {a: spread(v) for a, v in by.items()} for b, by in runs.items()}
+        self.best = {b: min((a for a in m if a != ours or len(m) == 1), key=m.get) for b, m in self.medians.items()}
+        self.ratios = {b: {a: m[a] / m[self.best[b]] for a in m} for b, m in self.medians.items()}
+        self.intervals = {b: {a: interval(ratio_draws(v, by[self.best[b]], source)) for a, v in by.items()}
+                          for b, by in runs.items()}
+
+    def as_json(self):
+        return {"median": self.medians, "spread_percent": self.spreads, "best_other": self.best,
+                "ratio_to_best_other": self.ratios, "ratio_interval_95": self.intervals}
+
+
 class Ratios:
     """Ratios of one figure to the reference's. RUNS: benchmark to allocator to a list of figures, one a round."""
 
