@@ -43,6 +43,8 @@ class Runner:
         shutil.copy(arguments.library, self.library)
         os.chmod(self.library, 0o644)
         self.complaints = []
+        self.ending = False
+        self.running = set()
 
     def environment(self, ours):
         environment = {n: v for n, v in os.environ.items() if n not in ("LD_PRELOAD", "PMDALLOC_CONF")}
@@ -56,6 +58,8 @@ class Runner:
     def run(self, unit, ours):
         """How UNIT ended, in the suite's own words, and the end of what it said."""
         slot = self.slots.get()
+        if self.ending:
+            sys.exit()
         folder = os.path.join(self.work, f"{self.suite.name}.{slot}")
         try:
             shutil.rmtree(folder, ignore_errors=True)
@@ -75,17 +79,30 @@ class Runner:
         with tempfile.TemporaryFile(dir=self.work) as out:
             process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=out,
                                        stderr=subprocess.STDOUT, start_new_session=True)
+            self.running.add(process)
             try:
                 status = process.wait(LIMIT)
             except subprocess.TimeoutExpired:
                 status = "time is up"
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            self.kill(process)
             process.wait()
+            self.running.discard(process)
             out.seek(0)
             return status, out.read().decode(errors="replace")
+
+    @staticmethod
+    def kill(process):
+        """And those that it has left."""
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def end(self):
+        """Nothing is run any more."""
+        self.ending = True
+        for process in list(self.running):
+            self.kill(process)
 
     def compare(self, unit):
         """(unit, whether it is all right, whether it passes without the library, what to say about it)."""
@@ -119,6 +136,15 @@ class Runner:
         return found
 
 
+def in_threads(runner, units):
+    """How all UNITS compare, in their order. Who is interrupted leaves nothing running."""
+    with concurrent.futures.ThreadPoolExecutor(runner.slots.qsize()) as pool:
+        try:
+            yield from pool.map(runner.compare, units)
+        finally:
+            runner.end()
+
+
 def run_suite(arguments, kind, work):
     """True: all the same. Raises Missing where it cannot be run."""
     suite = kind(arguments)
@@ -134,13 +160,12 @@ def run_suite(arguments, kind, work):
     units = arguments.tests.split(",") if arguments.tests else units[::arguments.every]
     good = bad = passed = 0
     started = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs if suite.side_by_side else 1) as pool:
-        for unit, same, passes, result in pool.map(runner.compare, units):
-            passed += passes
-            good += same
-            bad += not same
-            if not same or arguments.verbose or result.startswith("not always"):
-                print(f"{suite.name}: {unit}: {'' if same else 'FAILED: '}{result}", flush=True)
+    for unit, same, passes, result in in_threads(runner, units):
+        passed += passes
+        good += same
+        bad += not same
+        if not same or arguments.verbose or result.startswith("not always"):
+            print(f"{suite.name}: {unit}: {'' if same else 'FAILED: '}{result}", flush=True)
     for unit in runner.complaints:
         print(f"{suite.name}: {unit}: FAILED: the library or the loader complained")
     print(f"{suite.name}: {good} of {len(units)} tests end as without the library, where {passed} pass; "
