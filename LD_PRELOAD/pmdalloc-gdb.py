@@ -90,7 +90,7 @@ def slab_text(slab, address):
 
 
 def large_text(large, address):
-    base, size = integer(large["base"]), integer(large["slices"]) << SLICE_SHIFT
+    base, size = integer(large["base"]), (integer(large["slices"]) << SLICE_SHIFT) - (integer(large["spare"]) << 12)
     asked = f", {integer(large['last'])} asked for" if variable("seal_used") else ""
     return [f"{address - base} bytes into the large block at {base:#x}", f"{size} bytes{asked}", "live"]
 

@@ -12,6 +12,7 @@ int main(void)
 #else
 
 #include "api.h"
+#include "variants.h"
 
 extern void cfree(void *p);
 
@@ -100,13 +101,27 @@ static void test_both_families(void)
 	CHECK(pmd_good_size(SIZE_MAX) == 0);
 }
 
-int main(void)
+/* What is above the largest class ends with the page in which it does, wherever it grows and shrinks to: programs count it. */
+static void large_sizes(void)
 {
+	char *p = NULL;
+	for (size_t i = 0, size = 33000; i < 2000; i++, size = 33000 + i * 7919 % (3 << 20)) {
+		p = t_realloc(p, size);
+		CHECK(p && t_usable(p) >= size && t_usable(p) - size < 4096 && pmd_good_size(size) == t_usable(p));
+		p[0] = p[size - 1] = 1;
+	}
+	t_free(p);
+}
+
+int main(int argc, char **argv)
+{
+	VARIANTS(argc, argv, "guard_rate:0"); /* the usable size of a sample is another */
 	test_mallopt();
 	test_mallinfo();
 	test_malloc_info();
 	test_malloc_stats();
 	test_both_families();
+	large_sizes();
 	return 0;
 }
 

@@ -156,7 +156,7 @@ struct pmd_stats {
 	size_t live_bytes;       /* usable bytes of live blocks, those in thread-owned slabs included */
 	size_t live_blocks;      /* number of live blocks */
 	size_t slab_bytes;       /* bytes of slices that are cut into slabs */
-	size_t large_bytes;      /* bytes of slices of large blocks */
+	size_t large_bytes;      /* usable bytes of large blocks */
 	size_t dirty_bytes;      /* free bytes not yet given back */
 	size_t regions_active;   /* regions that hold at least one slab or large block */
 	size_t regions_dirty;    /* empty regions that wait for release */

@@ -262,7 +262,7 @@ size_t pmd_good_size(size_t size)
 {
 	if (size > PTRDIFF_MAX - SLICE_BYTES)
 		return 0;
-	return size <= SLAB_MAX ? class_size(class_of(size)) : align_up(size, SLICE_BYTES);
+	return size <= SLAB_MAX ? class_size(class_of(size)) : align_up(size, PAGE_BYTES);
 }
 
 #ifdef PMD_OVERRIDE

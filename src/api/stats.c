@@ -98,23 +98,24 @@ static size_t add_slab(struct walk *w, struct finding *f, const struct slice *s)
 
 /* ---- Large blocks ------------------------------------------------------------------------------------------------ */
 
-/* COUNT slices of a large block lie in this region. */
-static void add_large_part(struct walk *w, struct finding *f, size_t count)
+/* BYTES of a large block lie in this region. */
+static void add_large_part(struct walk *w, struct finding *f, size_t bytes)
 {
 	struct stats_holder *h = holder(w, HOLDER_LARGE);
 
 	f->large = true;
-	f->live_bytes += count << SLICE_SHIFT;
-	w->stats->large_bytes += count << SLICE_SHIFT;
-	w->stats->live_bytes += count << SLICE_SHIFT;
+	f->live_bytes += bytes;
+	w->stats->large_bytes += bytes;
+	w->stats->live_bytes += bytes;
 	if (h)
-		h->live_bytes += count << SLICE_SHIFT;
+		h->live_bytes += bytes;
 }
 
 /* A large block that begins at slice I. Returns its slices in this region. */
 static size_t add_large(struct walk *w, struct finding *f, const struct slice *s, size_t i)
 {
 	size_t slices = SLICE_GET(s, slices), here = min_size(slices, SLICES_PER_REGION - i);
+	size_t room = here << SLICE_SHIFT, spare = (size_t)SLICE_GET(s, spare) << PAGE_SHIFT;
 	struct stats_holder *h = holder(w, HOLDER_LARGE);
 
 	w->spanning = slices - here;
@@ -122,7 +123,7 @@ static size_t add_large(struct walk *w, struct finding *f, const struct slice *s
 	w->stats->live_blocks++;
 	if (h)
 		h->live_blocks++;
-	add_large_part(w, f, here);
+	add_large_part(w, f, room - min_size(spare, room));
 	return max_size(here, 1);
 }
 
@@ -136,7 +137,7 @@ static size_t add_spanning(struct walk *w, struct finding *f, const struct regio
 		w->spanning = 0;
 		return 0;
 	}
-	add_large_part(w, f, count);
+	add_large_part(w, f, count << SLICE_SHIFT);
 	return count;
 }
 

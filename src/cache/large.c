@@ -33,6 +33,12 @@ static size_t slices_for(size_t size)
 	return (max_size(size, 1) + SLICE_BYTES - 1) >> SLICE_SHIFT;
 }
 
+/* The block of S holds SIZE bytes from now on. One that could not become shorter where it is says less than there is. */
+static void set_size(struct slice *s, size_t size)
+{
+	SLICE_SET(s, spare, (uint8_t)min_size((large_room(s) - max_size(size, 1)) >> PAGE_SHIFT, UINT8_MAX));
+}
+
 static struct slice *take(size_t size, size_t align, bool zero, struct growth *g)
 {
 	struct cache *c = cache_get();
@@ -46,6 +52,7 @@ static struct slice *take(size_t size, size_t align, bool zero, struct growth *g
 		return NULL;
 	memset(s->pieces, 0, sizeof s->pieces);
 	s->bound = 0;
+	set_size(s, size);
 	slice_set_kind(s, SLICE_LARGE);
 	return s;
 }
@@ -213,7 +220,7 @@ static bool is_movable(const struct slice *from, size_t size)
 {
 	uint16_t pieces[LARGE_PIECES];
 
-	return large_usable(from) >= (size_t)OPTION(mremap_mib) << 20 && !release_is_restricted() &&
+	return large_room(from) >= (size_t)OPTION(mremap_mib) << 20 && !release_is_restricted() &&
 	       slices_for(size) >= from->slices && from->base == from->region->base &&
 	       plan(from, from->slices / SLICES_PER_REGION, pieces);
 }
@@ -244,12 +251,14 @@ static struct slice *take_moved(struct slice *from, size_t size, size_t *moved, 
 
 static void *move(struct slice *from, size_t size, struct growth *g)
 {
-	size_t old = large_usable(from), moved = 0;
+	size_t end, moved = 0;
 	struct slice *to = is_movable(from, size) ? take_moved(from, size, &moved, g) : take(size, 1, false, g);
 
 	if (!to)
 		return NULL;
-	memcpy(to->base + moved, from->base + moved, min_size(old, large_usable(to)) - moved);
+	end = min_size(large_usable(from), large_usable(to));
+	if (end > moved)
+		memcpy(to->base + moved, from->base + moved, end - moved);
 	large_free(from);
 	return to->base;
 }
@@ -270,6 +279,7 @@ static void *shrink_by_copy(struct slice *s, size_t size, struct growth *g)
 static void *resize(struct slice *s, size_t size, struct growth *g)
 {
 	if (arena_resize(s, slices_for(size), g)) {
+		set_size(s, size);
 		scavenger_kick();
 		return s->base;
 	}
@@ -282,8 +292,10 @@ void *large_realloc(struct slice *s, size_t size)
 	struct growth g = {0};
 	void *p;
 
-	if (count == s->slices)
+	if (count == s->slices) {
+		set_size(s, size);
 		return s->base;
+	}
 	if (count < s->slices && (p = shrink_by_copy(s, size, &g)))
 		return p;
 	while (!(p = resize(s, size, &g)) && relief(&g))

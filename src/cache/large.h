@@ -40,9 +40,16 @@ static inline struct large_asked large_asked(const struct slice *s)
 /* S is no live block from now on; what becomes of its memory is the caller's. False, after a report: it was none. */
 bool large_end(struct slice *s);
 
-static inline size_t large_usable(const struct slice *s)
+/* What the block could become where it is. */
+static inline size_t large_room(const struct slice *s)
 {
 	return (size_t)s->slices << SLICE_SHIFT;
+}
+
+/* Up to the page in which what was asked for ends: who writes to all of it touches, and counts, no page more than needed. */
+static inline size_t large_usable(const struct slice *s)
+{
+	return large_room(s) - ((size_t)s->spare << PAGE_SHIFT);
 }
 
 #endif

@@ -150,7 +150,7 @@ static void *begin_large(struct slice *s, size_t size, enum origin origin)
 {
 	memset(s->base + size, seal_byte, large_pad(size));
 	large_set_asked(s, size, origin);
-	os_guard(s->base + guard_at(size), large_usable(s) - guard_at(size));
+	os_guard(s->base + guard_at(size), large_room(s) - guard_at(size));
 	return s->base;
 }
 
@@ -193,7 +193,7 @@ void *strict_resize_large(struct slice *s, size_t size)
 
 	if (!strict_look_at_large(s, "realloc"))
 		return NULL;
-	os_unguard(s->base + guard, large_usable(s) - guard);
+	os_unguard(s->base + guard, large_room(s) - guard);
 	p = large_realloc(s, size + PAGE_BYTES);
 	if (p)
 		return begin_large(heap_slice_anywhere(p), size, asked.origin);

@@ -60,7 +60,10 @@ struct slice {
 	uint32_t block_size;
 	uint16_t capacity, carved; /* blocks */
 	uint8_t kind, class, state;
-	uint8_t clean;   /* so many sixteenths at its end hold zero where nothing is carved */
+	union {
+		uint8_t clean; /* so many sixteenths at its end hold zero where nothing is carved */
+		uint8_t spare; /* of a large block: so many pages at its end are none of it, or more */
+	};
 	uint32_t slices; /* length of the extent */
 
 	_Atomic uint64_t remote
