@@ -15,8 +15,10 @@ jobs=$(nproc 2>/dev/null || echo 2)
 mkdir -p configs
 cd configs || exit 2
 
-# Programs under preload and what takes long are tested in the main build; the rest runs in every configuration.
-slow='fuzz|services/|check_kernel|t_static|static\.sh|valgrind\.sh|bench'
+# Programs under preload, what starts hundreds of processes, and what takes long are tested in the main build; the rest runs in
+# every configuration.
+slow='fuzz|services/|check_kernel|t_static|static\.sh|valgrind\.sh|bench|(abuse|asan|calls|faults|fresh|gdb|modes)\.sh'
+slow="$slow|t_soak|t_suites|t_exhausted|t_calls_denied"
 # Of what is random or a matrix a quarter; sanitizers' builds do an eighth of their own.
 less=4
 

@@ -12,7 +12,7 @@ for tool in clang llvm-cov llvm-profdata; do
 done
 
 # Programs under preload run in the main build; and the counters have symbols of their own.
-without='fuzz|services/|check_kernel|t_static|static\.sh|valgrind\.sh|symbols\.sh|bench'
+without='fuzz|services/|check_kernel|t_static|static\.sh|valgrind\.sh|symbols\.sh|bench|(asan|faults|fresh|modes)\.sh|t_soak|t_suites'
 
 rm -rf coverage
 mkdir -p coverage/counters
