@@ -11,7 +11,7 @@
 
 static size_t classes[CLASS_MAX];
 
-/* One size of each class: what good_size answers grows in steps. */
+/* One size of each class, what good_size answers grows in steps; and above them one of each number of slices. */
 static size_t find_classes(void)
 {
 	size_t count = 0;
@@ -19,7 +19,7 @@ static size_t find_classes(void)
 		size_t good = pmd_good_size(size);
 		CHECK_SAY(good >= size, "good size of %zu is %zu", size, good);
 		classes[count] = good;
-		size = good + 1;
+		size = good + (good < 64 * KIB ? 1 : 60 * KIB + 1);
 	}
 	CHECK(count >= 50 && count < CLASS_MAX);
 	return count;
