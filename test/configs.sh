@@ -99,7 +99,6 @@ coverage()
 step format "$source_dir/test/lint.sh" format
 step shellcheck "$source_dir/test/lint.sh" shell
 
-step gcc-O0 configuration gcc-O0 CC=gcc CXX=g++ CFLAGS='-O0 -g' CXXFLAGS='-O0 -g'
 step gcc-O2-debug configuration gcc-O2-debug CC=gcc CXX=g++ CFLAGS='-O2 -g' CXXFLAGS='-O2 -g' --enable-debug
 step gcc-O3-lto configuration gcc-O3-lto CC=gcc CXX=g++ AR=gcc-ar RANLIB=gcc-ranlib NM=gcc-nm \
 	CFLAGS='-O3 -flto' CXXFLAGS='-O3 -flto'

@@ -11,8 +11,8 @@ for tool in clang llvm-cov llvm-profdata; do
 	command -v $tool >/dev/null || { echo "skipped: no $tool: install Debian's clang and llvm"; exit 77; }
 done
 
-# Programs under preload run in the main build; and the counters have symbols of their own.
-without='fuzz|services/|check_kernel|t_static|static\.sh|valgrind\.sh|symbols\.sh|bench|(asan|faults|fresh|modes)\.sh|t_soak|t_suites'
+# Programs under preload run in the main build; and the counters have symbols, and system calls, of their own.
+without='fuzz|services/|check_kernel|t_static|static\.sh|valgrind\.sh|symbols\.sh|bench|(asan|faults|fresh)\.sh|t_soak|t_suites|t_calls_denied'
 
 rm -rf coverage
 mkdir -p coverage/counters
