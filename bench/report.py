@@ -63,16 +63,21 @@ def duration(nanoseconds):
     return f"{nanoseconds:.3g} ns"
 
 
-def single_table(figures, names, show):
+def interval_rows(figures, names, ratio, show, digits):
+    """A row for each benchmark, and an empty one: median, spread, and RATIO with its interval, to so many DIGITS."""
     rows = []
     for bench, medians in figures["median"].items():
         row = [bench]
         for n in names:
             low, high = figures["ratio_interval_95"][bench][n]
-            row.append((medians[n], f"{show(medians[n])} ±{figures['spread_percent'][bench][n]:.0f} %<br>"
-                        f"<small>{figures['ratio'][bench][n]:.2f} [{low:.2f}, {high:.2f}]</small>"))
+            row.append((medians[n], f"{show(medians[n])} ±{figures['spread_percent'][bench][n]:.{digits}f} %<br><small>"
+                        f"{figures[ratio][bench][n]:.{digits + 2}f} [{low:.{digits + 2}f}, {high:.{digits + 2}f}]</small>"))
         rows.append(row)
-    rows.append(["", *("" for _ in names)])
+    return rows + [[""] * (len(names) + 1)]
+
+
+def single_table(figures, names, show):
+    rows = interval_rows(figures, names, "ratio", show, 0)
     return table(["an operation", *names], rows, names)
 
 
@@ -175,15 +180,7 @@ PROGRAM_FIGURES = (("ns", "time (redis: of a request)", duration),
 
 
 def best_table(figures, names, what, show):
-    rows = []
-    for program, medians in figures["median"].items():
-        row = [program]
-        for n in names:
-            low, high = figures["ratio_interval_95"][program][n]
-            row.append((medians[n], f"{show(medians[n])} ±{figures['spread_percent'][program][n]:.1f} %<br>"
-                        f"<small>{figures['ratio_to_best_other'][program][n]:.3f} [{low:.3f}, {high:.3f}]</small>"))
-        rows.append(row)
-    return table([what, *names], rows + [[""] * (len(names) + 1)], names)
+    return table([what, *names], interval_rows(figures, names, "ratio_to_best_other", show, 1), names)
 
 
 def programs_section(programs, names):

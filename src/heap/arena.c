@@ -146,13 +146,17 @@ static int for_runs(struct region *r, uint32_t mask, int (*what)(void *, size_t)
 	return error;
 }
 
-/* Makes slices of R inaccessible; then they hold nothing. False: nothing has changed. */
+/* Makes slices of R inaccessible; what they held is gone. False: they are as accessible as before. */
 static bool close_slices(struct region *r, uint32_t mask)
 {
 	uint32_t touched = get(&r->touched);
 
-	if (!mask || for_runs(r, mask, os_guard))
+	if (!mask)
 		return false;
+	if (for_runs(r, mask, os_guard)) {
+		for_runs(r, mask, os_unguard); /* one run may have been done */
+		return false;
+	}
 	r->guarded |= mask;
 	set(&r->touched, touched & ~mask);
 	limit_sub((size_t)count_ones(touched & mask) * PAGES_PER_SLICE);
