@@ -10,7 +10,7 @@ import re
 import sys
 
 BACKENDS = ["auto", "process_madvise", "io_uring", "madvise", "remap", "pt_advice"]
-CLASSES, BUCKETS, SIZES, ERRNOS = 72, 32, 16, 134
+CLASSES, BUCKETS, SIZES, ERRNOS = 82, 32, 16, 134
 LABELLED = {"slabs": "state", "classes": "class", "backends": "backend", "errors": "errno"}
 
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Blocks of many sizes share regions well: what is kept does not pin the region of each short-lived block that it was
- * allocated beside; what is left of a region is used; dirty regions are used again before clean ones.
+ * allocated beside; what is left of a region is used; dirty regions are used again before clean ones; blocks just above a
+ * half or the whole of 64 KiB do not take twice as much; what blocks that grow leave behind does not stay beside them.
  */
 #include "api.h"
 #include "block.h"
@@ -161,13 +162,63 @@ static void reuse(void)
 			t_free(blocks[i]);
 }
 
+/* Blocks that whole slices would be twice as large as. */
+static void middling(void)
+{
+	static const size_t sizes[] = {33000, 41000, 50000, 66000, 73000};
+	enum { COUNT = 1000 };
+	for (size_t i = 0; i < LENGTH(sizes); i++) {
+		size_t before = regions_active(), least = COUNT * sizes[i] / REGION;
+		for (size_t k = 0; k < COUNT; k++)
+			kept[k] = alloc(sizes[i]);
+		size_t more = regions_active() - before;
+		CHECK_SAY(more <= least * 4 / 3 + 2, "%d blocks of %zu bytes take %zu regions, %zu could do", COUNT,
+			  sizes[i], more, least);
+		free_kept(COUNT);
+	}
+}
+
+enum { OUTGROWN_FIRST = 8, OUTGROWN_MOST = 32 };
+
+static struct pmd_stats stats_now(void)
+{
+	struct pmd_stats stats = {.size = sizeof stats};
+	CHECK(pmd_stats_get(&stats) == 0);
+	return stats;
+}
+
+/* A block that is replaced by one that is longer by a region, again and again, with something behind it. */
+static void outgrown(void)
+{
+	enum { TIMES = 8 };
+	void *block = alloc(OUTGROWN_FIRST * REGION), *pins[TIMES];
+	for (size_t i = 0; i < TIMES; i++) {
+		pins[i] = alloc(REGION);
+		t_free(block);
+		block = alloc((OUTGROWN_FIRST + i + 1) * REGION);
+		for (int ms = 0; i == 0 && stats_now().regions_dirty && ms < 30000; ms++)
+			usleep(1000);
+		CHECK_SAY(i || stats_now().releases >= OUTGROWN_FIRST,
+			  "%llu regions went at once, of %d that were outgrown",
+			  (unsigned long long)stats_now().releases, OUTGROWN_FIRST);
+	}
+	/* An hour is a tick here: no more than this go before it is over. */
+	CHECK_SAY(stats_now().releases <= OUTGROWN_MOST, "%llu regions went at once",
+		  (unsigned long long)stats_now().releases);
+	t_free(block);
+	for (size_t i = 0; i < TIMES; i++)
+		t_free(pins[i]);
+}
+
 /* Each in a process of its own. */
 static const struct {
 	const char *conf;
 	void (*run)(void);
 } variants[] = {
-	{"thp:never,decay_ms:1000", survivors}, {"thp:never,decay_ms:1001", tails}, {"thp:never,decay_ms:1002", shrunk},
-	{"thp:never,decay_ms:1003", pinned},    {"thp:never,decay_ms:-1", reuse},
+	{"thp:never,decay_ms:1000", survivors},   {"thp:never,decay_ms:1001", tails},
+	{"thp:never,decay_ms:1002", shrunk},      {"thp:never,decay_ms:1003", pinned},
+	{"thp:never,decay_ms:-1", reuse},         {"thp:never,decay_ms:-1,pressure:off", middling},
+	{"thp:never,decay_ms:3600000", outgrown}, {"thp:never,decay_ms:3600000,background:off", outgrown},
 };
 
 int main(int argc, char **argv)

@@ -12,7 +12,7 @@
 
 #include <pthread.h>
 
-#define SLICE   (64 * KIB)
+#define SLICE   (64 * KIB) /* in slabs of four */
 #define MOST    (256 * MIB / SLICE)
 #define WAIT_MS 10000
 #define CROWD   100

@@ -96,7 +96,8 @@ PMD_API size_t pmd_malloc_usable_size(const void *p);
 
 /*
  * What pmd_malloc_usable_size would answer for a block of SIZE bytes, without allocating; 0 when SIZE is too large. Blocks that
- * are guarded (see Misuse in pmdalloc(3)) have no room beyond what was asked for.
+ * are guarded (see Misuse in pmdalloc(3)) have no room beyond what was asked for; of one that pmd_realloc made longer it may be
+ * less, but never less than what was asked for.
  */
 PMD_API size_t pmd_good_size(size_t size);
 

@@ -73,15 +73,25 @@ void *pmd_calloc(size_t count, size_t size)
 	return allocate(bytes, MIN_ALIGN, true, ORIGIN_MALLOC);
 }
 
-static void *move(void *p, size_t old, size_t size)
+/* P, of OLD bytes, moves to TO, which has SIZE. NULL if there is none. */
+static void *move_to(void *to, void *p, size_t old, size_t size)
 {
-	void *to = pmd_malloc(size);
-
 	if (!to)
 		return size <= old ? p : NULL; /* to shrink nothing is needed */
 	memcpy(to, p, min_size(old, size));
 	pmd_free(p);
 	return to;
+}
+
+static void *move(void *p, size_t old, size_t size)
+{
+	return move_to(pmd_malloc(size), p, old, size);
+}
+
+/* What grows is likely to grow again, and a large block may where it is. */
+static void *grow(void *p, size_t old, size_t size)
+{
+	return size < BIG_FROM ? move(p, old, size) : move_to(large_alloc(size, MIN_ALIGN, false), p, old, size);
 }
 
 /* With check:strict, or under memcheck: blocks move, so that old pointers are noticed. */
@@ -103,11 +113,11 @@ static void *resize_plain(struct slice *s, void *p, size_t size)
 		misuse("realloc", p);
 		return NULL;
 	}
-	if (s->kind == SLICE_LARGE && size > SLAB_MAX)
+	if (s->kind == SLICE_LARGE && size >= BIG_FROM)
 		return large_realloc(s, size);
 	if (size <= old && size > old / 2)
 		return p;
-	return move(p, old, size);
+	return size > old ? grow(p, old, size) : move(p, old, size);
 }
 
 /* P is no block of a slab or of the heap's slices. */

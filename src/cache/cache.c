@@ -26,10 +26,10 @@ void cache_retire(struct slice *s)
 
 /* ---- Frees and events -------------------------------------------------------------------------------------------- */
 
-/* The level at which a slab counts as sparse; small ones empty soon enough. */
+/* The level at which a slab counts as sparse; small ones empty soon enough. Of big blocks each that is free is much. */
 static int32_t sparse_mark(const struct slice *s)
 {
-	return s->capacity >= 8 ? s->capacity / 4 : 0;
+	return slab_is_big(s) ? s->capacity - 1 : s->capacity >= 8 ? s->capacity / 4 : 0;
 }
 
 static void set_sparse_mark(struct slice *s)
@@ -64,13 +64,24 @@ void cache_drop_kept(struct cache *c, struct slice *s)
 	cache_retire(s);
 }
 
+/* Where S is noted next: in the ring of big ones, of BIG entries behind the other's SMALL, or in that. */
+static struct slice **next_entry(struct slice **rings, unsigned *at, unsigned small, unsigned big,
+				 const struct slice *s)
+{
+	bool is_big = slab_is_big(s);
+	unsigned i = at[is_big];
+
+	at[is_big] = (i + 1) % (is_big ? big : small);
+	return &rings[is_big ? small + i : i];
+}
+
 /*
  * A slab that empties is kept, since it is likely to be needed again; the ring bounds how many are, and the oldest
  * goes if it is still empty. One that is not allocated from and holds its region alone is not kept.
  */
 static void keep(struct cache *c, struct slice *s)
 {
-	struct slice *old = c->kept[c->kept_at];
+	struct slice **entry, *old;
 
 	if (slab_get_state(s) == SLAB_PARTIAL && is_alone(s)) {
 		cache_unlist(c, s);
@@ -79,8 +90,9 @@ static void keep(struct cache *c, struct slice *s)
 		return;
 	}
 	slab_set_mark(s, 0, MARK_KEPT);
-	c->kept[c->kept_at] = s;
-	c->kept_at = (c->kept_at + 1) % KEPT;
+	entry = next_entry(c->kept, c->kept_at, KEPT, KEPT_BIG, s);
+	old = *entry;
+	*entry = s;
 	if (old != s)
 		cache_drop_kept(c, old);
 }
@@ -100,10 +112,9 @@ void cache_give_up(struct cache *c, struct slice *s)
 
 static void sparse(struct cache *c, struct slice *s)
 {
-	struct slice *old = c->sparse[c->sparse_at];
+	struct slice **entry = next_entry(c->sparse, c->sparse_at, SPARSE, SPARSE_BIG, s), *old = *entry;
 
-	c->sparse[c->sparse_at] = s;
-	c->sparse_at = (c->sparse_at + 1) % SPARSE;
+	*entry = s;
 	if (old != s)
 		cache_give_up(c, old);
 }

@@ -13,9 +13,11 @@
 #include "cache/slab.h"
 
 enum {
-	KEPT = 8,    /* empty current slabs that a thread keeps for reuse */
-	SPARSE = 32, /* slabs that have become sparse, but may be about to empty: not given up yet */
-	UNTOLD = 8,  /* slices that a thread gives to its arena before it tells the scavenger */
+	KEPT = 8,     /* empty current slabs that a thread keeps for reuse */
+	KEPT_BIG = 2, /* of those with big blocks, apart from the others */
+	SPARSE = 32,  /* slabs that have become sparse, but may be about to empty: not given up yet */
+	SPARSE_BIG = 8,
+	UNTOLD = 8, /* slices that a thread gives to its arena before it tells the scavenger */
 };
 
 struct cache {
@@ -25,8 +27,9 @@ struct cache {
 	struct lock lock; /* guards what follows */
 	struct slice *partial[CLASSES];
 	struct slice *full;
-	struct slice *kept[KEPT], *sparse[SPARSE]; /* rings; entries may be out of date and are checked when used */
-	unsigned kept_at, sparse_at;
+	/* Rings; entries may be out of date and are checked when used. */
+	struct slice *kept[KEPT + KEPT_BIG], *sparse[SPARSE + SPARSE_BIG];
+	unsigned kept_at[2], sparse_at[2]; /* the next entry, of small and of big ones */
 	unsigned untold;       /* slices that its thread has given to the arena without a word to the scavenger */
 	struct growth growth;  /* of what its thread is asking for */
 	struct slice *limited; /* slabs that wait for that to end, linked by next */

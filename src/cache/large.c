@@ -65,6 +65,8 @@ void *large_alloc(size_t size, size_t align, bool zero)
 	while (!(s = take(size, align, zero, &g)) && relief(&g))
 		;
 	scavenger_grown();
+	if (UNLIKELY(atomic_load_explicit(&heap_has_outgrown, memory_order_relaxed)))
+		scavenger_kick();
 	return s ? s->base : NULL;
 }
 

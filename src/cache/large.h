@@ -15,7 +15,7 @@ void *large_alloc(size_t size, size_t align, bool zero);
 /* Frees the block that S describes. */
 void large_free(struct slice *s);
 
-/* Makes it SIZE bytes, in place or moved by page tables or by copying; SIZE is above SLAB_MAX. NULL: unchanged. */
+/* Makes it SIZE bytes, in place or moved by page tables or by copying; SIZE is at least BIG_FROM. NULL: unchanged. */
 void *large_realloc(struct slice *s, size_t size);
 
 /*

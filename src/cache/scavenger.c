@@ -161,6 +161,21 @@ static void give_back_beyond(size_t limit, bool later)
 		give_back_all(later);
 }
 
+/* What outgrown blocks have left. */
+static void give_back_outgrown(bool later)
+{
+	if (!atomic_exchange_explicit(&heap_has_outgrown, false, memory_order_relaxed))
+		return;
+	memcheck_silence();
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+
+		if (h)
+			heap_release_outgrown(h, later);
+	}
+	memcheck_resume();
+}
+
 static void make_lazy(void)
 {
 	for (int i = 0; i < HEAPS_MAX; i++) {
@@ -286,6 +301,7 @@ static void look(struct watch *w, unsigned what)
 	release_reap(false);
 	if (OPTION(pressure) && ((what & WAIT_PRESSURE) || is_short(w, now)))
 		give_back_all(true);
+	give_back_outgrown(true);
 	if (dirty_bytes() > dirty_limit())
 		give_back_beyond(dirty_limit(), true);
 	if (now >= w->tick_us)
@@ -418,8 +434,10 @@ static void work_by_caller(int64_t decay, bool urgent)
 
 	if ((!due && !urgent) || atomic_exchange_explicit(&ticking, true, memory_order_acquire))
 		return;
-	if (urgent)
+	if (urgent) {
+		give_back_outgrown(false);
 		give_back_beyond(dirty_limit(), false);
+	}
 	if (due) {
 		huge_pass_tick();
 		atomic_store_explicit(&next_tick_us, now + tick_length_us(), memory_order_relaxed);
@@ -432,7 +450,7 @@ static void work_by_caller(int64_t decay, bool urgent)
 
 void scavenger_kick(void)
 {
-	bool urgent = dirty_bytes() > dirty_limit();
+	bool urgent = atomic_load_explicit(&heap_has_outgrown, memory_order_relaxed) || dirty_bytes() > dirty_limit();
 
 	lock_fence(); /* see run() */
 	if (atomic_load_explicit(&working, memory_order_relaxed)) {

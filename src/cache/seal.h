@@ -19,11 +19,15 @@
 #include "cache/slab.h"
 
 enum {
-	SEAL_BITS = 20,
+	SEAL_SIZE_BITS = 17, /* SLAB_MAX fits */
+	SEAL_STATE_AT = SEAL_SIZE_BITS + 2,
+	SEAL_BITS = SEAL_STATE_AT + 2,
 	SEAL_BYTES = sizeof(uint64_t),
 	SEAL_LEAST = 32, /* the smallest block: two words of a list, which are no part of the seal */
 	PAD_MOST = 64,   /* bytes behind a block that hold seal_byte */
 };
+
+_Static_assert(SLAB_MAX < 1 << SEAL_SIZE_BITS, "a seal holds the size of every block of a slab");
 
 /* Who asked for a block, and so must release it: malloc's family, operator new, operator new[]. */
 enum origin { ORIGIN_MALLOC, ORIGIN_NEW, ORIGIN_NEW_ARRAY, ORIGIN_UNKNOWN };
@@ -61,7 +65,7 @@ static inline uint64_t seal_mix(const uint64_t *word)
 
 static inline void seal_write(uint64_t *word, enum seal_state state, enum origin origin, size_t size)
 {
-	uint64_t says = size | (uint64_t)origin << 16 | (uint64_t)state << 18;
+	uint64_t says = size | (uint64_t)origin << SEAL_SIZE_BITS | (uint64_t)state << SEAL_STATE_AT;
 
 	__atomic_store_n(word, (says * seal_factor) ^ seal_mix(word), __ATOMIC_RELEASE);
 }
@@ -72,7 +76,8 @@ static inline struct seal seal_read(const uint64_t *word)
 
 	if (UNLIKELY(says >> SEAL_BITS))
 		return (struct seal){.state = there ? SEAL_BROKEN : SEAL_FREE};
-	return (struct seal){(enum seal_state)(says >> 18), (enum origin)(says >> 16 & 3), says & 0xffff};
+	return (struct seal){(enum seal_state)(says >> SEAL_STATE_AT), (enum origin)(says >> SEAL_SIZE_BITS & 3),
+			     says & ((1u << SEAL_SIZE_BITS) - 1)};
 }
 
 /* The bytes of the pad behind a block of SIZE bytes, ROOM to its seal, that hold seal_byte. */

@@ -77,11 +77,14 @@ static inline uint64_t slab_key(const struct slice *s)
  * multiplication tests divisibility, both bounds and the owner, for any P.
  *
  * Ids are multiples of ID_STEP below 2^40, so d = anchor - p - ID is last - p for the owner, and at least ID_STEP -
- * 2^18 away from that for another thread. Let |d| < 2^48; magic = floor(2^64 / size) + 1; e = size * magic - 2^64,
- * so 1 <= e <= size <= 2^15; and bound = capacity * e. Then d * magic mod 2^64 is
- *   k * e            for d == k * size, k >= 0: below the bound if and only if k < capacity, that is d < 2^18
- *   2^64 - k * e     for d == -k * size, k > 0, above the last block: at least 2^64 - 2^48
- *   at least 2^48    for all other d, since k * e <= 2^48 and magic >= 2^49.
+ * 2^18 away from that for another thread. Let |d| < 2^48 - 2^20; magic = floor(2^64 / size) + 1; e = size * magic - 2^64,
+ * so 1 <= e <= size; and bound = capacity * e <= 2^18. Then d * magic mod 2^64 is
+ *   k * e               for d == k * size, k >= 0: below the bound if and only if k < capacity, that is d < 2^18
+ *   2^64 - k * e        for d == -k * size, k > 0, above the last block: at least 2^64 - 2^48
+ *   r * magic + k * e   for all other d, d == k * size + r with 0 < r < size: from the bound to 2^64, if for such k
+ *                       |k| * e + bound + e <= magic.
+ * Up to 60 KiB that is so as |k| * e <= 2^48 and magic > 2^48 + 2^44; for 64 KiB, as |k| * e < 2^48 - 2^20 + 2^17 and magic is
+ * 2^48 + 1; for 72 and 80 KiB, as e is a ninth and a fifth of size and magic > 2^47.
  * A k < capacity that is not a block's lies less than a slab below its start, in a slice with another descriptor.
  * (The idea of testing divisibility so: D. Lemire et al., "Faster remainder by direct computation", 2019.)
  */
@@ -106,6 +109,12 @@ enum { ID_SHIFT = 20, ID_COUNT = 1 << 20 };
 static inline void slab_set_owner(struct slice *s, uintptr_t id)
 {
 	__atomic_store_n(&s->anchor, s->last + id, __ATOMIC_RELAXED);
+}
+
+/* Each of its blocks is much memory. */
+static inline bool slab_is_big(const struct slice *s)
+{
+	return s->block_size >= BIG_FROM;
 }
 
 static inline int32_t mark_get(const struct slice *s)

@@ -192,9 +192,9 @@ void cache_flush(void)
 		slab_set_mark(s, slab_live(s), slab_live(s) ? 0 : MARK_KEPT);
 		cache_drop_kept(c, s);
 	}
-	for (int i = 0; i < KEPT; i++)
+	for (int i = 0; i < KEPT + KEPT_BIG; i++)
 		cache_drop_kept(c, c->kept[i]);
-	for (int i = 0; i < SPARSE; i++)
+	for (int i = 0; i < SPARSE + SPARSE_BIG; i++)
 		cache_give_up(c, c->sparse[i]);
 	memset(c->kept, 0, sizeof c->kept);
 	memset(c->sparse, 0, sizeof c->sparse);

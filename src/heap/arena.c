@@ -277,11 +277,12 @@ static uint32_t best_fits(struct region *r, uint32_t touched, uint32_t starts, u
 
 /*
  * Single slices, which are slabs, come from the top of a region and longer extents from its bottom: they stay apart,
- * and a second free of a large block seldom meets a slab that took its place.
+ * and a second free of a large block seldom meets a slab that took its place. Longer slabs among the single ones would
+ * find no room there (node's calls: 6 % more memory); with guards they stay apart from large blocks all the same.
  */
-static size_t position(struct region *r, uint32_t touched, uint32_t starts, size_t count, unsigned wanted)
+static size_t position(struct region *r, uint32_t touched, uint32_t starts, size_t count, bool slab, unsigned wanted)
 {
-	if (count == 1)
+	if (count == 1 || (slab && arena_guards))
 		return 31 - (size_t)__builtin_clz(best_fits(r, touched, starts, wanted));
 	wanted = (unsigned)min_size(wanted * count, PAGES_PER_SLICE);
 	return (size_t)__builtin_ctz(best_fits(r, touched, starts, wanted));
@@ -368,7 +369,7 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 	starts = ~used;
 	if (UNLIKELY(count * align > 1))
 		starts = bins_run_starts(starts, count) & aligned_positions(align);
-	at = position(r, touched, starts, count, wanted);
+	at = position(r, touched, starts, count, slab, wanted);
 	mask = mask_of(at, count);
 	if (mask & ~touched && !limit_charge(g, pages_more(r, mask))) {
 		if (fresh)

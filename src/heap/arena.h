@@ -15,7 +15,7 @@
 
 enum {
 	ARENAS_MAX = 256,
-	CLASSES = 72, /* size classes of slabs; see cache/classes.h */
+	CLASSES = 82, /* size classes of slabs; see cache/classes.h */
 };
 
 struct arena {

@@ -89,6 +89,8 @@ struct heap {
 	struct region_list lost;         /* RELEASING too: not mapped any more, to be mapped anew */
 	size_t active, peak;             /* ACTIVE regions, and the most of them since the last tick */
 	size_t demand[DEMAND_TICKS - 1]; /* the peaks of the ticks before */
+	size_t outgrown;        /* DIRTY regions, the oldest, that shall not wait; at most as many as there are */
+	size_t outgrown_lately; /* became so since the last tick */
 };
 
 enum { HEAPS_MAX = 64 };
@@ -127,6 +129,12 @@ void heap_put(struct region *r, size_t count);
 
 /* Every quarter of the decay time: a tick has passed for the record of how many regions were needed. */
 void heap_pass_tick(struct heap *h);
+
+/* Some heap has outgrown regions. Whoever gives them back clears it first. */
+extern HIDDEN _Atomic bool heap_has_outgrown;
+
+/* As heap_release, for those. */
+size_t heap_release_outgrown(struct heap *h, bool later);
 
 /* How many DIRTY regions there are beyond what was needed lately. */
 size_t heap_surplus(struct heap *h);

@@ -5,13 +5,19 @@
  */
 #include <errno.h>
 
+#include "conf/options.h"
 #include "heap/limit.h"
 #include "heap/pool.h"
 #include "os/os.h"
 #include "release/advice.h"
 #include "release/release.h"
 
-enum { BATCH_REGIONS = RELEASE_RANGES };
+enum {
+	BATCH_REGIONS = RELEASE_RANGES,
+	OUTGROWN_MOST = 32, /* regions in a tick */
+};
+
+_Atomic bool heap_has_outgrown;
 
 /* ---- Lists and bitmap -------------------------------------------------------------------------------------------- */
 
@@ -86,9 +92,26 @@ void pool_add_clean(struct heap *h, size_t i)
 
 /* ---- Handing out and taking back --------------------------------------------------------------------------------- */
 
+/*
+ * A long request has taken CLEAN regions, as the dirty ones are too scattered for it. Where blocks grow, those are what
+ * earlier ones left, and would be there beside them until decay finds that nobody wanted them: as many go at once, but
+ * no more than a few in each tick, since others may want them soon.
+ */
+static void outgrow(struct heap *h, size_t clean)
+{
+	size_t n = min_size(min_size(clean, h->dirty.count + h->lazy.count - h->outgrown),
+			    OUTGROWN_MOST - h->outgrown_lately);
+
+	if (!n || OPTION(decay_ms) < 0)
+		return;
+	h->outgrown += n;
+	h->outgrown_lately += n;
+	atomic_store_explicit(&heap_has_outgrown, true, memory_order_relaxed);
+}
+
 static void hand_out(struct heap *h, size_t first, size_t count, struct arena *arena)
 {
-	bool clean = false;
+	size_t clean = 0;
 
 	for (size_t i = first; i < first + count; i++) {
 		struct region *r = heap_region(h, i);
@@ -100,7 +123,7 @@ static void hand_out(struct heap *h, size_t first, size_t count, struct arena *a
 		if (r->state == REGION_DIRTY)
 			unlink_dirty(h, r);
 		else
-			clean = true;
+			clean++;
 		if (r->state == REGION_CLEAN)
 			COUNT_SUB(clean_regions, 1);
 		clear_available(h, i);
@@ -112,8 +135,11 @@ static void hand_out(struct heap *h, size_t first, size_t count, struct arena *a
 		r->state = REGION_ACTIVE;
 	}
 	h->active += count;
+	h->outgrown = min_size(h->outgrown, h->dirty.count + h->lazy.count);
+	if (clean && count > 1)
+		outgrow(h, clean);
 	/* The dirty ones did not do, scattered as they are. If they went, the next request would touch yet more. */
-	h->peak = max_size(h->peak, h->active + (clean ? h->dirty.count + h->lazy.count : 0));
+	h->peak = max_size(h->peak, h->active + (clean ? h->dirty.count + h->lazy.count - h->outgrown : 0));
 }
 
 /* The first index at or after I, below LIMIT, whose bit is VALUE; else LIMIT. */
@@ -287,6 +313,7 @@ void heap_pass_tick(struct heap *h)
 		h->demand[i] = h->demand[i - 1];
 	h->demand[0] = h->peak;
 	h->peak = h->active;
+	h->outgrown_lately = 0;
 	lock_drop(&h->lock);
 }
 
@@ -458,6 +485,17 @@ size_t heap_release(struct heap *h, size_t limit, bool later)
 		given += n;
 	}
 	return later ? given * REGION_BYTES : released;
+}
+
+size_t heap_release_outgrown(struct heap *h, bool later)
+{
+	size_t n;
+
+	lock_take(&h->lock);
+	n = h->outgrown;
+	h->outgrown = 0;
+	lock_drop(&h->lock);
+	return n ? heap_release(h, n, later) : 0;
 }
 
 /*
