@@ -295,7 +295,7 @@ static void collapse(void)
  */
 static void collapse_slow(void)
 {
-	grow(16 * MIB);
+	grow(32 * MIB);
 	for (int i = 0; i < 16; i++) {
 		proc_sleep_ms(110);
 		grow(MIB);

@@ -21,7 +21,7 @@
 #endif
 
 enum {
-	SMALL_HEAP = 16 << 20, /* up to here a heap has no huge pages */
+	SMALL_HEAP = 32 << 20, /* up to here a heap has no huge pages */
 	FILL_MS = 100,         /* an arena that fills a region in less is filling fast */
 	CALM_MS = 2000,        /* so long without is calm */
 	LONG_REGIONS = 8,      /* a block of so many is as the machine's setting has it */
