@@ -7,6 +7,8 @@
 #include "check.h"
 #include "proc.h"
 
+#include <pthread.h>
+
 #define CASE_SECONDS 20
 #define CODE_BYTES   4096 /* no function here is longer */
 #define PAGE         4096
@@ -153,6 +155,13 @@ static void access_before(void)
 	culprit();
 }
 
+static void access_before_first(void)
+{
+	allocator(24);
+	block -= PAGE;
+	culprit();
+}
+
 static void underrun(void)
 {
 	allocator(24);
@@ -185,6 +194,76 @@ static void keeps_size(void)
 {
 	allocator(24);
 	CHECK(t_usable(block) == 24 && t_realloc(block, 24) == block);
+}
+
+/* ---- Links in free blocks, by default ---- */
+
+enum { LISTED = 40 };
+
+/* Blocks on one list, of which `block` is in the middle. */
+static void list_free(void)
+{
+	static char *all[LISTED];
+	for (size_t i = 0; i < LISTED; i++)
+		all[i] = t_malloc(512);
+	for (size_t i = 0; i < LISTED; i++)
+		t_free(all[i]);
+	block = all[LISTED / 2];
+}
+
+static void take_all(void)
+{
+	for (size_t i = 0; i < 4 * LISTED; i++)
+		CHECK(t_malloc(512));
+	after_call = 6;
+}
+
+static void link_cleared(void)
+{
+	list_free();
+	memset(block, 0, 512);
+	take_all();
+}
+
+static void link_wild(void)
+{
+	list_free();
+	memset(block, 0x41, 8);
+	take_all();
+}
+
+static void *take_and_free_all(void *unused)
+{
+	static char *all[LISTED];
+	for (size_t i = 0; i < LISTED; i++)
+		all[i] = t_malloc(512);
+	block = all[LISTED / 2];
+	for (size_t i = 0; i < LISTED; i += 2)
+		t_free(all[i]);
+	return unused;
+}
+
+/* A thread that has ended leaves a list that is to be purged: it leads nowhere, or in a circle. */
+static void purge_written(bool circle)
+{
+	pthread_t thread;
+	CHECK(pthread_create(&thread, NULL, take_and_free_all, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	if (circle)
+		memcpy(block, (const void *)&block, sizeof block);
+	else
+		memset(block, 0x41, 8);
+	pmd_release();
+	after_call = 7;
+}
+
+static void purge_of_wild_link(void)
+{
+	purge_written(false);
+}
+
+static void purge_of_circle(void)
+{
+	purge_written(true);
 }
 
 /* ---- Blocks of slabs, with check:strict ---- */
@@ -425,6 +504,22 @@ static const struct check_case cases[] = {
 	{"the program's own handler", "guard_rate:1", handled, -5, {NULL}, {NULL}},
 	{"far behind", "guard_rate:1", access_far_behind, SIGSEGV, {"memory between guarded blocks"}, {culprit}},
 	{"before", "guard_rate:1", access_before, SIGSEGV, {"memory before a block"}, {allocator, culprit}},
+	{"before the first guarded",
+	 "guard_rate:1",
+	 access_before_first,
+	 SIGSEGV,
+	 {"memory before a block", "size 24"},
+	 {allocator, culprit}},
+	{"link, cleared", "guard_rate:0", link_cleared, SIGABRT, {"malloc(", "a link in", "missing"}, {take_all}},
+	{"link, cleared, goes on", "guard_rate:0,abort:false", link_cleared, 0, {"malloc(", "missing"}, {take_all}},
+	{"link, wild",
+	 "guard_rate:1000000",
+	 link_wild,
+	 SIGSEGV,
+	 {"malloc(0x4141414141414141)", "a link in"},
+	 {take_all}},
+	{"link, purged", "guard_rate:0", purge_of_wild_link, 0, {NULL}, {NULL}},
+	{"link, purged, circle", "guard_rate:0", purge_of_circle, 0, {NULL}, {NULL}},
 	{"underrun", "guard_rate:1", underrun, SIGABRT, {"the bytes before this block"}, {allocator, releaser}},
 	{"interior", "guard_rate:1", interior, SIGABRT, {"16 bytes into one"}, {allocator, releaser}},
 	{"freed, size",

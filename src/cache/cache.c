@@ -342,6 +342,36 @@ static COLD void *refill_again(struct cache *c, unsigned class, bool zero)
 	return p;
 }
 
+/*
+ * The list of free blocks of S, the calling thread's, is empty, and yet not all that were carved live: a link was written over.
+ * What is missing counts as live from now on, so that it is said once. One is missing also where a signal's handler interrupted
+ * malloc between list and count, and is running or left by longjmp; and too many live where it was free. That is left alone: a
+ * count that is too low would let a slab end with a live block.
+ */
+static COLD void look_for_lost(struct slice *s)
+{
+	int32_t missing = s->carved - slab_live(s);
+
+	if (missing < 0 || s->free || s->purged || seal_used)
+		return;
+	count_set(s, count_get(s) + missing);
+	if (missing > 1)
+		misuse_list(s, missing);
+}
+
+const struct slice *cache_torn(void)
+{
+	const struct cache *c = cache_slow_self;
+
+	for (unsigned class = 0; c && class < CLASSES; class += 1) {
+		const struct slice *s = c->current[class];
+
+		if (s->free && !slab_block_valid(s, s->free))
+			return s;
+	}
+	return NULL;
+}
+
 void *cache_refill(unsigned class, bool zero)
 {
 	struct cache *c = LIKELY(cache_slow_self != NULL) ? cache_slow_self : cache_get();
@@ -350,6 +380,9 @@ void *cache_refill(unsigned class, bool zero)
 
 	if (!c)
 		return NULL;
+	s = c->current[class];
+	if (UNLIKELY(slab_live(s) != s->carved)) /* without the lock: handlers of SIGABRT may allocate */
+		look_for_lost(s);
 	lock_take(&c->lock);
 	if (!c->arena || c->arena->retired)
 		c->arena = arena_assign();

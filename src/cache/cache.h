@@ -111,6 +111,9 @@ void cache_event(struct slice *s);
 /* Hands the calling thread's empty and sparse slabs back. */
 void cache_flush(void);
 
+/* The same, and its next request of each class takes the slow path. */
+void cache_set_aside(void);
+
 /* Makes the calling thread use arena A from now on. */
 void cache_set_arena(struct cache *c, struct arena *a);
 
@@ -123,10 +126,19 @@ unsigned cache_threads(void);
 /* Whether the calling thread's cache is the only one of a thread that is there, or was when this process was forked. */
 bool cache_is_only(void);
 
+/*
+ * The calling thread's slab whose list of free blocks leads elsewhere, because a link was written over; NULL if there is
+ * none. For who has met a fault: to look each time would be too much for the fast path.
+ */
+const struct slice *cache_torn(void);
+
 /* Defined by the layer above: makes it ready, before the first block is handed out. */
 void check_init(void);
 
 /* A message about the misuse of P, with what is known of it, and the end of the process, unless abort:false. */
 void misuse(const char *what, const void *p);
+
+/* The same about S, of which so many free blocks are MISSING from the list of them. */
+void misuse_list(const struct slice *s, int32_t missing);
 
 #endif

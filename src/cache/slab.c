@@ -155,7 +155,8 @@ unsigned slab_collect(struct slice *s)
 	if (!n)
 		return 0;
 	if (s->free) {
-		while (last->next)
+		/* Where a link was written over, what follows is lost: cache_refill will notice. */
+		for (unsigned i = 1; i < n && slab_block_valid(s, last->next); i++)
 			last = last->next;
 		last->next = s->free;
 	}
@@ -238,10 +239,14 @@ size_t slab_purge(struct slice *s, struct iovec *ranges)
 	uint64_t free[SLICE_BYTES / MIN_ALIGN / 64] = {0};
 	unsigned shift = slice_sixteenth_shift(s);
 	uint16_t gone;
-	size_t n = 0;
+	size_t n = 0, listed = 0;
 
-	for (struct block *b = s->free; b; b = b->next)
+	for (struct block *b = s->free; b; b = b->next) {
+		/* A link was written over: that is for a thread to meet and report. */
+		if (UNLIKELY(!slab_block_valid(s, b) || ++listed > s->carved))
+			return 0;
 		free[index_of(s, b) / 64] |= (uint64_t)1 << index_of(s, b) % 64;
+	}
 	gone = idle_parts(s, free) & (uint16_t)~s->purged;
 	/* What is above the last carved block holds nothing, but may be dirty from an earlier use of the slices. */
 	gone &= (uint16_t)((1u << slice_dirty_parts(s)) - 1);

@@ -202,6 +202,26 @@ void cache_flush(void)
 	memcheck_resume();
 }
 
+void cache_set_aside(void)
+{
+	struct cache *c = cache_slow_self;
+
+	if (!c)
+		return;
+	cache_flush();
+	lock_take(&c->lock);
+	for (unsigned class = 0; class < CLASSES; class += 1) {
+		struct slice *s = c->current[class];
+
+		if (s == &slab_none)
+			continue;
+		cache_set_current(c, class, (struct slice *)&slab_none);
+		slab_set_mark(s, slab_live(s), 0);
+		cache_make_partial(c, s);
+	}
+	lock_drop(&c->lock);
+}
+
 void cache_set_arena(struct cache *c, struct arena *a)
 {
 	lock_take(&c->lock);

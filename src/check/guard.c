@@ -47,6 +47,7 @@ static bool retired;     /* no more samples: no room, or a forked child of a pro
 
 static _Atomic uint64_t seen[(CLASSES + 63) / 64]; /* a bit per class */
 static _Atomic int first_left = FIRST, start_left = START;
+static _Atomic bool begun;
 
 void guard_init(void)
 {
@@ -118,11 +119,20 @@ static bool is_start(void)
 	       atomic_fetch_sub_explicit(&start_left, 1, memory_order_relaxed) > 0;
 }
 
+void guard_begin(void)
+{
+	if (guard_used)
+		cache_set_aside();
+	atomic_store_explicit(&begun, true, memory_order_relaxed);
+}
+
 bool guard_is_due(size_t size, size_t align)
 {
 	struct cache *c = cache_slow_self;
 	bool fits = size <= PAGE_BYTES && align <= PAGE_BYTES, due;
 
+	if (guard_used && !atomic_load_explicit(&begun, memory_order_relaxed))
+		return false;
 	if (guard_used && is_start())
 		return fits && is_first_of_class(size);
 	if (!c)
@@ -185,6 +195,11 @@ bool guard_has(const void *p)
 	const char *first = pages();
 
 	return (uintptr_t)p - (uintptr_t)first < (size_t)SLOTS * SLOT_BYTES && first;
+}
+
+bool guard_reaches(const void *p)
+{
+	return guard_has(p) || guard_has((const char *)p + PAGE_BYTES);
 }
 
 static struct slot *slot_of(const void *p)
@@ -324,11 +339,11 @@ size_t guard_size(const char *call, const void *p)
 
 void guard_describe(struct text *t, const void *p)
 {
-	const struct slot *slot = slot_of(p);
+	const struct slot *slot = guard_has(p) ? slot_of(p) : slots;
 
 	/* What lies below a page belongs to the slot before it; the one meant may as well be the next. */
-	if ((uintptr_t)p >= (uintptr_t)page_of(slot) + PAGE_BYTES + PAGE_BYTES / 2 && slot + 1 < slots + SLOTS &&
-	    slot[1].state != SLOT_UNUSED)
+	if (guard_has(p) && (uintptr_t)p >= (uintptr_t)page_of(slot) + PAGE_BYTES + PAGE_BYTES / 2 &&
+	    slot + 1 < slots + SLOTS && slot[1].state != SLOT_UNUSED)
 		slot++;
 	if (slot->state == SLOT_UNUSED) {
 		text_put(t, "memory between guarded blocks");

@@ -21,6 +21,12 @@ extern HIDDEN bool guard_used;
 void guard_init(void);
 void guard_after_fork(void);
 
+/*
+ * The program's own code is about to run: what was requested until now was for the loader and the C library, which in a -static
+ * program would use up the samples of its start.
+ */
+void guard_begin(void);
+
 /* Whether a request of SIZE bytes shall be one: the calling thread's wait is over, or has not begun. Begins the next one. */
 bool guard_is_due(size_t size, size_t align);
 
@@ -42,6 +48,9 @@ void guard_each(void (*count)(void *arg, unsigned class), void *arg);
 void guard_look(const char *call);
 
 struct text;
+
+/* The same, but for the page before the first one as well, which cannot be reached either. */
+bool guard_reaches(const void *p);
 
 /* Who touched P, which cannot be reached, is told what it is. */
 void guard_describe(struct text *t, const void *p);

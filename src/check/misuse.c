@@ -78,6 +78,38 @@ void misuse_describe(struct text *t, const void *p)
 	text_put(t, ", large)");
 }
 
+static const char after_release[] = "a link in a free block was written over after its release (";
+
+static void put_class(struct text *t, const struct slice *s)
+{
+	text_put(t, "class ");
+	text_put_number(t, s->class);
+	text_put(t, " of ");
+	text_put_number(t, s->block_size);
+	text_put(t, " bytes");
+}
+
+void misuse_describe_torn(struct text *t, const struct slice *s)
+{
+	text_put(t, after_release);
+	put_class(t, s);
+	text_put(t, ", slab at ");
+	text_put_hex(t, (uintptr_t)s->base);
+	text_put(t, ")");
+}
+
+void misuse_list(const struct slice *s, int32_t missing)
+{
+	struct text *t = report_begin("malloc", s->base);
+
+	text_put(t, after_release);
+	put_class(t, s);
+	text_put(t, "; free blocks missing in this slab: ");
+	text_put_number(t, missing);
+	text_put(t, ")");
+	report_end();
+}
+
 void misuse(const char *what, const void *p)
 {
 	struct text *t = report_begin(what, p);

@@ -26,6 +26,9 @@ void report_after_fork(void);
 /* Says what P is. */
 void misuse_describe(struct text *t, const void *p);
 
+/* Says that a link in a free block of S was written over: what stands there is S's first free block now, and is none. */
+void misuse_describe_torn(struct text *t, const struct slice *s);
+
 /* What was found, in CALL, of the block P of S. */
 void report_damage(const char *call, const struct slice *s, const void *p, const char *what);
 
