@@ -6,7 +6,7 @@ lib_LTLIBRARIES = libpmdalloc.la
 
 PMD_COMMON_SOURCES = \
 	src/base/base.h src/base/text.h src/base/text.c src/base/errno_name.h src/base/errno_name.c \
-	src/os/asan.h src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
+	src/os/asan.h src/os/asan.c src/os/os.h src/os/os.c src/os/syscall.h src/os/lock.h src/os/lock.c \
 	src/os/pressure.h src/os/pressure.c src/os/anchor.h src/os/anchor.c src/os/process.h src/os/process.c src/os/writer.h src/os/writer.c \
 	src/conf/options.h src/conf/options.c src/conf/options.def \
 	src/release/release.h src/release/release.c src/release/backends.h src/release/backends.c \

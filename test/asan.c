@@ -79,6 +79,8 @@ int main(int argc, char **argv)
 		sink = p[size];
 	else if (strcmp(what, "over-write") == 0)
 		p[size] = 1;
+	else if (strcmp(what, "under") == 0)
+		sink = p[-1];
 	else if (strcmp(what, "over-copy") == 0)
 		memset(p, 1, size + 1);
 	pmd_free(p);

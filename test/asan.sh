@@ -22,12 +22,13 @@ if ! $PMD_CC -O1 -g -fsanitize=address -I"${srcdir:?}/include" -o "$work/asan" "
 	skip "this compiler has no AddressSanitizer"
 fi
 export ASAN_OPTIONS=exitcode=9
+program=$work/asan
 
 # expect STATUS PATTERN ARGUMENT...
 expect() {
 	wanted=$1 pattern=$2 status=0
 	shift 2
-	(timeout -s KILL 100 "$work/asan" "$@" >"$work/log" 2>&1; exit $?) 2>/dev/null || status=$?
+	(timeout -s KILL 100 "$program" "$@" >"$work/log" 2>&1; exit $?) 2>/dev/null || status=$?
 	if grep -q 'LeakSanitizer has encountered a fatal error' "$work/log"; then
 		return 0 # it may not trace here
 	fi
@@ -40,6 +41,7 @@ expect() {
 
 for size in 1 8 24 100 4096 70000 3000000; do
 	expect 9 'use-after-poison' over $size
+	expect 9 'use-after-poison' under $size
 	expect 9 'use-after-poison' over-write $size
 	expect 9 'use-after-poison' over-copy $size
 	expect 9 'use-after-poison' after-free $size
@@ -51,3 +53,16 @@ expect 0 'the end' clean 40000
 expect 0 'the end' threads 1
 expect 0 'the end' holds 1
 expect 9 'LeakSanitizer: detected memory leaks' leaks 1
+
+# With the library in the program itself, AddressSanitizer's own start has its memory from it, before anything can be poisoned.
+[ "${PMD_OVERRIDE:-yes}" = yes ] || exit 0
+program=$work/asan-object
+$PMD_CC -O1 -g -fsanitize=address -I"$srcdir/include" -o "$program" "$srcdir/test/asan.c" "$PMD_BUILD/pmdalloc.o" -lpthread \
+	2>"$work/log" || exit 0 # clang's has malloc in the program too, in some versions
+for size in 1 100 70000; do
+	expect 9 'use-after-poison' over $size
+	expect 9 'use-after-poison' under $size
+	expect 9 'use-after-poison' after-free $size
+done
+expect 0 'the end' clean 5000
+expect 0 'the end' threads 1

@@ -46,6 +46,14 @@ static int overrun(void)
 	return 0;
 }
 
+static int underrun(void)
+{
+	char *p = block(100);
+	p[-1] = 1;
+	free(p);
+	return 0;
+}
+
 static int use_after_free(void)
 {
 	char *p = block(200);
@@ -72,6 +80,7 @@ int main(int argc, char **argv)
 	} bugs[] = {{"clean", clean},
 		    {"leak", leak},
 		    {"overrun", overrun},
+		    {"underrun", underrun},
 		    {"use-after-free", use_after_free},
 		    {"uninitialised", uninitialised}};
 	for (size_t i = 0; i < sizeof bugs / sizeof bugs[0]; i++)

@@ -47,6 +47,18 @@ static void hide(struct slice *s)
 	(void)r;
 }
 
+/*
+ * What lies before P, the block of S: the end of another block, which nobody may touch anyway; but before the first of a slab, and
+ * before a large one, maybe free memory.
+ */
+static void mark_before(const struct slice *s, const char *p)
+{
+	if (p != s->base)
+		return;
+	VALGRIND_MAKE_MEM_NOACCESS(p - TAIL, TAIL);
+	asan_poison(p - TAIL, TAIL);
+}
+
 static size_t whole(const struct slice *s)
 {
 	return s->kind == SLICE_LARGE ? large_usable(s) : s->block_size;
@@ -90,6 +102,7 @@ void *marks_allocate(size_t size, size_t align, bool zero, void *(*plain)(size_t
 		s = block_slice("malloc", p);
 		VALGRIND_MAKE_MEM_DEFINED(&p, sizeof p);
 		usable = whole(s);
+		mark_before(s, p);
 		hide(s);
 		VALGRIND_MAKE_MEM_UNDEFINED(size_word(p, usable), sizeof size);
 		*size_word(p, usable) = size;

@@ -45,27 +45,33 @@ static inline bool asan_runs(void)
 	return __asan_poison_memory_region && __asan_unpoison_memory_region && __asan_address_is_poisoned;
 }
 
+/*
+ * Whether it has begun: before, what notes what is poisoned is not there. Its start asks for memory, which is ours where the program
+ * has this library in itself.
+ */
+bool asan_ready(void);
+
 static inline void asan_poison(const void *p, size_t bytes)
 {
-	if (asan_runs())
+	if (asan_runs() && asan_ready())
 		__asan_poison_memory_region(p, bytes);
 }
 
 static inline void asan_unpoison(const void *p, size_t bytes)
 {
-	if (asan_runs())
+	if (asan_runs() && asan_ready())
 		__asan_unpoison_memory_region(p, bytes);
 }
 
 /*
  * The leak detector takes pointers in P[0..BYTES) for the program's from now on. POISONED was made so: if that does not show,
- * AddressSanitizer has not begun yet, and its leak detector would end the process. False: to be tried again.
+ * AddressSanitizer is not ready yet, and its leak detector would end the process. False: to be tried again.
  */
 static inline bool asan_add_root(const void *p, size_t bytes, const void *poisoned)
 {
 	if (!__lsan_register_root_region)
 		return true;
-	if (!__asan_address_is_poisoned(poisoned))
+	if (!asan_ready() || !__asan_address_is_poisoned(poisoned))
 		return false;
 	__lsan_register_root_region(p, bytes);
 	return true;
