@@ -8,6 +8,7 @@ import statistics
 import sys
 
 OURS = "pmdalloc"
+STOPPED = 130  # the status of who was interrupted, as shells have it
 REFERENCE = "jemalloc"
 PEERS = {
     "jemalloc": "libjemalloc.so.2",
@@ -75,9 +76,18 @@ def chosen(arguments, everything=False):
         if path and not os.path.exists(path):
             sys.exit(f"{name}: there is no {path}")
     if arguments.only:
-        names = arguments.only.split(",")
-        paths = {name: path for name, path in paths.items() if name in names}
+        paths = only(paths, arguments.only.split(","))
     return paths
+
+
+def only(paths, names):
+    """Those of PATHS that have one of NAMES; ends the program where a name is nobody's, or nothing is left."""
+    for name in names:
+        if name not in paths and name not in (OURS, *PEERS, *MORE_PEERS):
+            sys.exit(f"--only: there is no allocator {name}; there are {', '.join(paths)}")
+    if not any(name in names for name in paths):
+        sys.exit(f"--only {','.join(names)}: not here; there are {', '.join(paths)}")
+    return {name: path for name, path in paths.items() if name in names}
 
 
 def environment(path):
@@ -119,6 +129,16 @@ def table(head, rows):
 
 def geometric_mean(values):
     return statistics.geometric_mean(values) if values else float("nan")
+
+
+def run(main):
+    """Ends the program with what MAIN returns, and without a traceback when somebody interrupts it."""
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        status = STOPPED
+    sys.exit(status)
 
 
 def judge(bars):

@@ -67,20 +67,33 @@ def run(program, name, path, milliseconds):
     return {"ns": result["real_time"], **figures}
 
 
+def measure_round(arguments, benches, paths, progress, r, runs, seconds):
+    for i, (bench, full) in enumerate(benches.items()):
+        if arguments.quick and seconds.get(bench, 0) > (BRIEF_SECONDS if arguments.brief else QUICK_SECONDS):
+            progress.leave_out(len(paths))
+            continue
+        seconds[bench] = -time.monotonic()
+        for name in allocators.rotated(paths, r + i):
+            runs[bench][name].append(run(arguments.program, full, paths[name], arguments.ms))
+            progress.step(f"round {r + 1} of {arguments.rounds}, {bench}, {name}")
+        seconds[bench] += time.monotonic()
+
+
 def measure(arguments, benches, paths, progress):
-    """runs[bench][allocator]: a list with the figures of each round."""
+    """
+    runs[bench][allocator]: a list with the figures of each round. Who interrupts it after the first has those that were
+    complete; arguments.stopped tells.
+    """
     runs = {b: {a: [] for a in paths} for b in benches}
     seconds = {}
     for r in range(arguments.rounds):
-        for i, (bench, full) in enumerate(benches.items()):
-            if arguments.quick and seconds.get(bench, 0) > (BRIEF_SECONDS if arguments.brief else QUICK_SECONDS):
-                progress.leave_out(len(paths))
-                continue
-            seconds[bench] = -time.monotonic()
-            for name in allocators.rotated(paths, r + i):
-                runs[bench][name].append(run(arguments.program, full, paths[name], arguments.ms))
-                progress.step(f"round {r + 1} of {arguments.rounds}, {bench}, {name}")
-            seconds[bench] += time.monotonic()
+        try:
+            measure_round(arguments, benches, paths, progress, r, runs, seconds)
+        except KeyboardInterrupt:
+            if not r:
+                raise
+            arguments.stopped = True
+            return {b: {a: v[:r] for a, v in by.items()} for b, by in runs.items()}
     return runs
 
 
@@ -167,7 +180,8 @@ def arguments_of():
     p.add_argument("--ms", type=int, default=None,
                    help="milliseconds that a measured run takes at least (default 100; quick: 10)")
     p.add_argument("--bench", metavar="TEXT", action="append", help="only benchmarks whose name contains TEXT")
-    p.add_argument("--reference", default=allocators.REFERENCE, help="the allocator that ratios are to")
+    p.add_argument("--reference", metavar="NAME",
+                   help=f"the allocator that ratios are to (default {allocators.REFERENCE}, or the first that is there)")
     p.add_argument("--huge-pages", choices=machine.POLICIES, default=None,
                    help="as the allocators ask for them, for none, or both in turn (default both; quick: as-they-come)")
     p.add_argument("--quick", action="store_true", help="half of the benchmarks, the main allocators, in 3 minutes")
@@ -177,6 +191,10 @@ def arguments_of():
     p.add_argument("--report", metavar="FILE", help="write a report in HTML")
     p.add_argument("--markdown", metavar="FILE", help="write the table of the README")
     arguments = p.parse_args()
+    arguments.stopped = False
+    for path in filter(None, (arguments.json, arguments.report, arguments.markdown)):
+        if not os.access(os.path.dirname(path) or ".", os.W_OK):
+            sys.exit(f"cannot write {path}")
     arguments.program = os.path.join(arguments.programs, "bench")
     if not os.path.exists(arguments.program):
         sys.exit(f"there is no {arguments.program}: install libbenchmark-dev and configure again")
@@ -206,6 +224,12 @@ def chosen_benches(arguments):
     return benches
 
 
+def reference_of(arguments, paths):
+    if arguments.reference and arguments.reference not in paths:
+        sys.exit(f"--reference {arguments.reference}: not measured; {', '.join(paths)} are")
+    return arguments.reference or (allocators.REFERENCE if allocators.REFERENCE in paths else next(iter(paths)))
+
+
 def save(arguments, results):
     """After each part: a long run that is stopped has not been for nothing."""
     if arguments.json:
@@ -233,6 +257,8 @@ def run_passes(arguments, benches, paths, reference, results):
         if allocators.OURS in paths and len(paths) > 1:
             judged += bars(policy, runs, times, memory, reference)
         save(arguments, results)
+        if arguments.stopped:
+            break
     machine.huge_pages(True)
     return judged
 
@@ -240,7 +266,7 @@ def run_passes(arguments, benches, paths, reference, results):
 def main():
     arguments = arguments_of()
     paths = allocators.chosen(arguments, everything=not arguments.quick)
-    reference = arguments.reference if arguments.reference in paths else next(iter(paths))
+    reference = reference_of(arguments, paths)
     benches = chosen_benches(arguments)
     timed = {b: full for b, full in benches.items() if b.split("/")[0] != MEMORY_ONLY}
     allocators.warn_if_busy()
@@ -248,6 +274,8 @@ def main():
                "versions": machine.versions(paths, allocators.OURS), "rounds": arguments.rounds,
                "milliseconds": arguments.ms, "date": time.strftime("%Y-%m-%d"), "passes": {}, "curves": {}}
     judged = run_passes(arguments, timed, paths, reference, results) if timed else []
+    if arguments.stopped:
+        raise KeyboardInterrupt
     curves.measure(arguments, paths, results, [(b, f) for b, f in benches.items() if b not in timed], run)
     save(arguments, results)
     if not arguments.quick and not arguments.no_curves and not arguments.bench:
@@ -261,4 +289,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    allocators.run(main)

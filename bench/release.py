@@ -415,4 +415,4 @@ def parse():
 
 
 if __name__ == "__main__":
-    sys.exit(measures.run(parse(), MEASURES))
+    allocators.run(lambda: measures.run(parse(), MEASURES))

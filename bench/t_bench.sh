@@ -91,6 +91,10 @@ cmp all.md again.md || fail "a report made again differs"
 run 1 --bench nosuchbenchmark --rounds 1
 run 1 --with broken="$PWD/nosuch.so" --rounds 1
 run 2 --rounds 0
+run 1 --json "$PWD/nosuch/file" --rounds 1
+run 1 --only nobody --rounds 1
+run 1 --only glibc,nobody --rounds 1
+run 1 --only glibc --reference jemalloc --rounds 1
 
 # A library that does not serve malloc is noticed.
 libm=$(ldd "$bench" | awk '$1 ~ /^libm\.so/ { print $3 }')
