@@ -42,6 +42,11 @@ done
 needed=$(readelf -dW "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -v '^ld-linux' | tr '\n' ' ')
 [ "$needed" = "libc.so.6 " ] || fail "needs $needed"
 
+# A reference to what only newer C libraries have keeps older ones from loading it, even a weak one.
+if nm -D --undefined-only "$library" | grep _dl_find_object >&2; then
+	fail "cannot be loaded with a C library before 2.35"
+fi
+
 if readelf -dW "$library" | grep -q TEXTREL; then
 	fail "has text relocations"
 fi

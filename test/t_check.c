@@ -211,7 +211,7 @@ static void list_free(void)
 	block = all[LISTED / 2];
 }
 
-static void take_all(void)
+PART static void take_all(void)
 {
 	for (size_t i = 0; i < 4 * LISTED; i++)
 		CHECK(t_malloc(512));

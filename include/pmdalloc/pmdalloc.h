@@ -200,7 +200,7 @@ PMD_API int pmd_stats_get(struct pmd_stats *stats);
 enum pmd_format {
 	PMD_FORMAT_TEXT = 0,
 	PMD_FORMAT_JSON = 1,
-	PMD_FORMAT_OPENMETRICS = 2, /* OpenMetrics 1.0 text */
+	PMD_FORMAT_OPENMETRICS = 2 /* OpenMetrics 1.0 text */
 };
 
 /*

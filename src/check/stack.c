@@ -3,7 +3,8 @@
  * Call frame information after the DWARF standard (6.4) and the Linux Standard Base's .eh_frame. What x86-64 compilers write
  * is understood: the CFA as register and offset, registers saved at an offset from it. Anything else ends the walk, as does a
  * frame outside of the stack. The object that an address belongs to is found by _dl_find_object (glibc 2.35), which takes no
- * lock; without it there are no stacks.
+ * lock; without it there are no stacks. The shared library asks the loader for it: a reference, a weak one too, would keep an
+ * older C library from loading it at all.
  */
 #include "check/stack.h"
 
@@ -57,15 +58,23 @@ struct machine {
 	unsigned depth;
 };
 
-extern int _dl_find_object(void *address, struct dl_find_object *result) __attribute__((weak));
 extern void *__libc_stack_end __attribute__((weak));
 
-static bool ready;
+static int (*find_object)(void *address, struct dl_find_object *result);
+
+#ifdef PIC /* by libtool: the shared library */
+void stack_start(void)
+{
+	*(void **)&find_object = dlsym(RTLD_DEFAULT, "_dl_find_object");
+}
+#else
+extern int _dl_find_object(void *address, struct dl_find_object *result) __attribute__((weak));
 
 void stack_start(void)
 {
-	ready = _dl_find_object != NULL;
+	find_object = _dl_find_object;
 }
+#endif
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------- */
 
@@ -269,7 +278,7 @@ static bool find_row(uintptr_t pc, struct machine *m)
 	const uint8_t *entry, *at, *end, *code;
 	uintptr_t range;
 
-	if (_dl_find_object((void *)pc, &object) || !object.dlfo_eh_frame ||
+	if (find_object((void *)pc, &object) || !object.dlfo_eh_frame ||
 	    !(entry = find_entry(object.dlfo_eh_frame, pc)))
 		return false;
 	at = entry;
@@ -334,7 +343,7 @@ static bool is_ours(uintptr_t pc)
 	static const char here;
 	struct dl_find_object object, ours;
 
-	return !_dl_find_object((void *)pc, &object) && !_dl_find_object((void *)(uintptr_t)&here, &ours) &&
+	return !find_object((void *)pc, &object) && !find_object((void *)(uintptr_t)&here, &ours) &&
 	       object.dlfo_map_start == ours.dlfo_map_start && object.dlfo_link_map && object.dlfo_link_map->l_name[0];
 }
 
@@ -359,7 +368,7 @@ NOINLINE void stack_capture(struct stack *stack)
 	uintptr_t registers[REGISTERS] = {0};
 
 	stack->count = 0;
-	if (!ready)
+	if (!find_object)
 		return;
 	__asm__ volatile("lea 0(%%rip), %%rax\n\t"
 			 "mov %%rax, %c[pc](%[r])\n\t"
@@ -387,7 +396,7 @@ void stack_capture_context(struct stack *stack, const void *context)
 
 	stack->count = 1;
 	stack->frames[0] = registers[PC];
-	if (ready)
+	if (find_object)
 		walk(stack, registers, true);
 }
 
@@ -395,7 +404,7 @@ static void put_place(struct text *t, uintptr_t pc)
 {
 	struct dl_find_object object;
 
-	if (!ready || _dl_find_object((void *)pc, &object) || !object.dlfo_link_map)
+	if (!find_object || find_object((void *)pc, &object) || !object.dlfo_link_map)
 		return;
 	text_put(t, " (");
 	text_put(t, object.dlfo_link_map->l_name[0] ? object.dlfo_link_map->l_name : "the program");
