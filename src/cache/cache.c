@@ -163,7 +163,9 @@ void cache_event(struct slice *s)
 
 static bool is_purged(const struct slice *s, const void *p)
 {
-	return purged_get(s) >> (((uintptr_t)p - (uintptr_t)s->base) >> slice_sixteenth_shift(s)) & 1;
+	uint16_t purged = purged_get(s);
+
+	return UNLIKELY(purged) && purged >> (((uintptr_t)p - (uintptr_t)s->base) >> slice_sixteenth_shift(s)) & 1;
 }
 
 static void free_owned(struct cache *c, struct slice *s, struct block *b)

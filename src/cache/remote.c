@@ -138,28 +138,12 @@ void remote_attend_waiting(void)
 
 static bool needs_attention(const struct slice *s, enum slab_state state, unsigned pushed, unsigned notify_at)
 {
-	if (state == SLAB_CURRENT)
-		return false;
 	return pushed == notify_at || (int32_t)pushed >= slab_live(s) || (state == SLAB_HELD && pushed == 1);
 }
 
-void remote_free(struct slice *s, struct block *b)
+/* S, not a current one, has been given block number N of its remote list. */
+static NOINLINE void after_push(struct slice *s, enum slab_state state, unsigned n, unsigned notify_at)
 {
-	uint64_t word = atomic_load_explicit(&s->remote, memory_order_relaxed);
-	unsigned n, notify_at = s->notify_at; /* read while the block keeps the slab alive */
-	enum slab_state state;
-
-	if (UNLIKELY(b->key == slab_key(s)) && cache_is_free(s, b)) {
-		misuse("double free: free", b);
-		return;
-	}
-	b->key = slab_key(s);
-	do {
-		b->next = remote_first(word);
-		n = remote_count(word) + 1;
-	} while (!atomic_compare_exchange_weak_explicit(&s->remote, &word, remote_pack(b, n), memory_order_seq_cst,
-							memory_order_relaxed));
-	state = slab_get_state(s);
 	if (needs_attention(s, state, n, notify_at))
 		attend(s);
 	else if (n == 1 && (state == SLAB_FULL || state == SLAB_PARTIAL))
@@ -167,4 +151,37 @@ void remote_free(struct slice *s, struct block *b)
 	else
 		return;
 	scavenger_kick();
+}
+
+static inline void push(struct slice *s, struct block *b)
+{
+	uint64_t word = atomic_load_explicit(&s->remote, memory_order_relaxed);
+	unsigned n, notify_at = s->notify_at; /* read while the block keeps the slab alive */
+	enum slab_state state;
+
+	b->key = slab_key(s);
+	do {
+		b->next = remote_first(word);
+		n = remote_count(word) + 1;
+	} while (!atomic_compare_exchange_weak_explicit(&s->remote, &word, remote_pack(b, n), memory_order_seq_cst,
+							memory_order_relaxed));
+	state = slab_get_state(s);
+	if (state != SLAB_CURRENT)
+		after_push(s, state, n, notify_at);
+}
+
+static COLD void push_suspicious(struct slice *s, struct block *b)
+{
+	if (cache_is_free(s, b))
+		misuse("double free: free", b);
+	else
+		push(s, b);
+}
+
+void remote_free(struct slice *s, struct block *b)
+{
+	if (UNLIKELY(b->key == slab_key(s)))
+		push_suspicious(s, b);
+	else
+		push(s, b);
 }
