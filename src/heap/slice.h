@@ -4,8 +4,9 @@
  * slices the first descriptor describes the extent; those after it hold only `kind` and `head`, and only in slabs.
  * The descriptor of a free slice has kind SLICE_FREE and bound 0.
  *
- *   line 1   what the owning thread reads and writes on its fast paths
- *   line 2   what other threads touch, and links
+ *   line 1   what malloc() reads and writes, and what only slow paths need
+ *   line 2   what free() in any thread looks at, and the remote list: as long as others free what one thread allocates,
+ *            neither writes to the other's line
  *
  * Who may write what of a slab:
  *   free, count        the owning thread alone, without a lock; once the slab is held by its arena, the arena's lock
@@ -47,35 +48,34 @@ struct cache;
 struct region;
 
 struct slice {
-	void *free; /* blocks freed by the owner, linked through their first word */
-	union {
-		uint64_t magic;                /* see slab_block_of_thread */
-		uint16_t pieces[LARGE_PIECES]; /* of a large block that mremap moved: see cache/large.c */
-	};
-	uintptr_t anchor; /* last + the owner's cache_id, or + SLOW_ID; see slab_block_of_thread */
-	uint64_t bound;   /* see there; 0 in descriptors of anything but slabs */
-	uintptr_t last;   /* address of the last block carved so far */
+	void *free __attribute__((aligned(CACHE_LINE))); /* blocks freed by the owner, linked through their first word */
 	int32_t count;
 	int32_t mark;
 	uint32_t block_size;
 	uint16_t capacity, carved; /* blocks */
+	uint32_t slices;           /* length of the extent */
+	uint32_t held_tick;        /* when its arena got it, or last purged it */
+	struct slice *next, *prev;
+	struct slice *head;            /* of a slab: its first descriptor */
+	struct region *_Atomic region; /* atomic: late remote frees look at it */
+
+	union {
+		uint64_t magic;                /* see slab_block_of_thread */
+		uint16_t pieces[LARGE_PIECES]; /* of a large block that mremap moved: see cache/large.c */
+	};
+	uintptr_t anchor;        /* last + the owner's cache_id, or + SLOW_ID; see slab_block_of_thread */
+	uint64_t bound;          /* see there; 0 in descriptors of anything but slabs */
+	uintptr_t last;          /* address of the last block carved so far */
+	_Atomic uint64_t remote; /* address of the first block << 16 | their number */
+	struct cache *_Atomic cache;
+	char *base;
+	uint16_t notify_at; /* so many remote frees make a full slab worth looking at */
+	uint16_t purged;    /* bit per sixteenth of a slab: given back, the blocks that start there are on no list */
 	uint8_t kind, class, state;
 	union {
 		uint8_t clean; /* so many sixteenths at its end hold zero where nothing is carved */
 		uint8_t spare; /* of a large block: so many pages at its end are none of it, or more */
 	};
-	uint32_t slices; /* length of the extent */
-
-	_Atomic uint64_t remote
-		__attribute__((aligned(CACHE_LINE))); /* address of the first block << 16 | their number */
-	uint32_t held_tick;                           /* when its arena got it, or last purged it */
-	uint16_t notify_at;                           /* so many remote frees make a full slab worth looking at */
-	uint16_t purged; /* bit per sixteenth of a slab: given back, the blocks that start there are on no list */
-	struct cache *_Atomic cache;
-	struct slice *next, *prev;
-	char *base;
-	struct slice *head;            /* of a slab: its first descriptor */
-	struct region *_Atomic region; /* atomic: late remote frees look at it */
 };
 
 /* Fields that statistics read without a lock, whatever becomes of the slice meanwhile. */
@@ -125,6 +125,6 @@ static inline int32_t slice_live(const struct slice *s)
 }
 
 _Static_assert(sizeof(struct slice) == 128, "32 descriptors fill one page");
-_Static_assert(offsetof(struct slice, remote) == CACHE_LINE, "the owner's line is its own");
+_Static_assert(offsetof(struct slice, magic) == CACHE_LINE, "the owner's line is its own");
 
 #endif
