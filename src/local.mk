@@ -45,7 +45,7 @@ RUNTIME_STATIC = src/api/runtime_static.c
 else
 PMD_SOURCES += src/exit/at_exit.c
 endif
-EXTRA_DIST += src/README.md src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c src/api/runtime.h \
+EXTRA_DIST += src/README.md src/start.ld src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c src/api/runtime.h \
 	src/api/runtime_dynamic.c src/api/runtime_static.c src/exit/at_exit.c src/exit/override.c LD_PRELOAD/sandbox.c LD_PRELOAD/identity.c
 
 libpmdalloc_la_SOURCES = $(PMD_SOURCES) $(RUNTIME_DYNAMIC)
@@ -54,6 +54,10 @@ libpmdalloc_la_CFLAGS = $(PMD_CFLAGS)
 libpmdalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(PMDALLOC_SOVERSION) -shared \
 	-Wl,-z,now -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-Bsymbolic-functions -Wl,--no-undefined \
 	-Wl,--exclude-libs,liburing.a
+if START_SCRIPT
+libpmdalloc_la_LDFLAGS += -Wl,-T,$(top_srcdir)/src/start.ld
+endif
+EXTRA_libpmdalloc_la_DEPENDENCIES = src/start.ld
 libpmdalloc_la_LIBADD = $(LIBURING)
 
 # The static forms: one relocatable object in which only the public names are global, so that a program's own arena_get() or

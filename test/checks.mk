@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Checks of the sources themselves, and of the configurations that they can be built in.
-TESTS += test/layers.sh test/documented.sh
-EXTRA_DIST += test/layers.sh test/documented.sh test/lint.sh test/configs.sh
+TESTS += test/layers.sh test/start.sh test/documented.sh
+EXTRA_DIST += test/layers.sh test/start.sh test/documented.sh test/lint.sh test/configs.sh
 EXTRA_DIST += test/coverage.sh test/coverage.py test/coverage.expected
 
 test/documented.log: $(man_MANS)
