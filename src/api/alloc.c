@@ -96,7 +96,7 @@ static void free_special(void *p, struct told told)
 
 void free_checked(void *p, struct told told)
 {
-	if (!p)
+	if (free_valid(p) || !p)
 		return;
 	if (UNLIKELY(check_has(p)))
 		check_free(p);

@@ -14,6 +14,26 @@
  */
 void *allocate(size_t size, size_t align, bool zero, enum origin origin);
 
+/*
+ * For what the fast path refuses, which is mostly a block of another thread's slab: the descriptor at hand says so as well,
+ * and nothing has to be looked up. Frees P and returns true, if it is such a block. (To a sanitizer that look is a race: see
+ * fast_owns.)
+ */
+static inline bool free_valid(void *p)
+{
+#ifndef PMD_SANITIZED
+	struct slice *s = heap_first_slice(p);
+
+	if (LIKELY(slab_block_valid(s, p) && !cache_special)) {
+		cache_free_slow(s, p);
+		return true;
+	}
+#else
+	(void)p;
+#endif
+	return false;
+}
+
 /* Frees P by looking at everything, and at what was TOLD of it; reports a P that is no live block. */
 void free_checked(void *p, struct told told);
 

@@ -43,21 +43,10 @@ void *pmd_malloc(size_t size)
 	return LIKELY(s->free != NULL) ? fast_pop(s) : malloc_slow(size);
 }
 
-/*
- * Mostly a block of another thread's slab, which the descriptor says as well as for the fast path: only what it does not
- * accept is looked for elsewhere. (To a sanitizer that look is a race: see fast_owns.)
- */
 static NOINLINE void free_missed(void *p)
 {
-#ifndef PMD_SANITIZED
-	struct slice *s = heap_first_slice(p);
-
-	if (LIKELY(slab_block_valid(s, p) && !cache_special)) {
-		cache_free_slow(s, p);
-		return;
-	}
-#endif
-	free_checked(p, TOLD(ORIGIN_MALLOC));
+	if (UNLIKELY(!free_valid(p)))
+		free_checked(p, TOLD(ORIGIN_MALLOC));
 }
 
 void pmd_free(void *p)
