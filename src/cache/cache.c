@@ -168,7 +168,8 @@ static bool is_purged(const struct slice *s, const void *p)
 	return UNLIKELY(purged) && purged >> (((uintptr_t)p - (uintptr_t)s->base) >> slice_sixteenth_shift(s)) & 1;
 }
 
-static void free_owned(struct cache *c, struct slice *s, struct block *b)
+/* Apart, as what takes the other way has no need of a frame. */
+static NOINLINE void free_owned(struct cache *c, struct slice *s, struct block *b)
 {
 	if (UNLIKELY(b->key == slab_key(s)) && slab_is_free(s, b)) {
 		misuse("double free: free", b);
@@ -185,6 +186,8 @@ static void free_owned(struct cache *c, struct slice *s, struct block *b)
 	if (count_decrement(s) || remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
 		handle_event(c, s);
 	lock_drop(&c->lock);
+	if (c->untold >= UNTOLD)
+		tell(c);
 }
 
 bool cache_is_free(struct slice *s, const void *p)
@@ -203,17 +206,12 @@ bool cache_is_free(struct slice *s, const void *p)
 
 void cache_free_slow(struct slice *s, void *p)
 {
-	if (UNLIKELY(is_purged(s, p))) {
+	if (UNLIKELY(is_purged(s, p)))
 		misuse("double free: free", p);
-		return;
-	}
-	if (cache_slow_self && slab_cache(s) == cache_slow_self) {
+	else if (cache_slow_self && slab_cache(s) == cache_slow_self)
 		free_owned(cache_slow_self, s, p);
-		if (cache_slow_self->untold >= UNTOLD)
-			tell(cache_slow_self);
-	} else {
+	else
 		remote_free(s, p);
-	}
 }
 
 /* ---- Allocation -------------------------------------------------------------------------------------------------- */

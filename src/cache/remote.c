@@ -141,15 +141,16 @@ static bool needs_attention(const struct slice *s, enum slab_state state, unsign
 	return pushed == notify_at || (int32_t)pushed >= slab_live(s) || (state == SLAB_HELD && pushed == 1);
 }
 
-/* S, not a current one, has been given block number N of its remote list. */
-static NOINLINE void after_push(struct slice *s, enum slab_state state, unsigned n, unsigned notify_at)
+/* Apart, as a push alone has no need of a frame. */
+static NOINLINE void attend_and_tell(struct slice *s)
 {
-	if (needs_attention(s, state, n, notify_at))
-		attend(s);
-	else if (n == 1 && (state == SLAB_FULL || state == SLAB_PARTIAL))
-		remote_count_waiting();
-	else
-		return;
+	attend(s);
+	scavenger_kick();
+}
+
+static NOINLINE void count_and_tell(void)
+{
+	remote_count_waiting();
 	scavenger_kick();
 }
 
@@ -166,8 +167,12 @@ static inline void push(struct slice *s, struct block *b)
 	} while (!atomic_compare_exchange_weak_explicit(&s->remote, &word, remote_pack(b, n), memory_order_seq_cst,
 							memory_order_relaxed));
 	state = slab_get_state(s);
-	if (state != SLAB_CURRENT)
-		after_push(s, state, n, notify_at);
+	if (state == SLAB_CURRENT)
+		return;
+	if (UNLIKELY(needs_attention(s, state, n, notify_at)))
+		attend_and_tell(s);
+	else if (n == 1 && (state == SLAB_FULL || state == SLAB_PARTIAL))
+		count_and_tell();
 }
 
 static COLD void push_suspicious(struct slice *s, struct block *b)

@@ -48,7 +48,8 @@ struct cache;
 struct region;
 
 struct slice {
-	void *free __attribute__((aligned(CACHE_LINE))); /* blocks freed by the owner, linked through their first word */
+	void *free
+		__attribute__((aligned(CACHE_LINE))); /* blocks freed by the owner, linked through their first word */
 	int32_t count;
 	int32_t mark;
 	uint32_t block_size;
