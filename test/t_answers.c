@@ -1296,15 +1296,24 @@ static void blind(void)
 
 /* ---- No memory for a heap ---------------------------------------------------------------------------------------- */
 
+#define KEYS (-1L) /* no system call: the program has made as many keys for data of threads as there may be */
+
 /* Before the library's own constructors. */
 __attribute__((constructor(101))) static void refuse_heap(void)
 {
 	const char *text = getenv("NO_HEAP");
 	long nr;
+	int error;
 	size_t first;
+	pthread_key_t key;
 
-	if (text && sscanf(text, "%ld,%zu", &nr, &first) == 2)
-		fail(nr, ENOMEM, first, 0);
+	if (!text || sscanf(text, "%ld,%d,%zu", &nr, &error, &first) != 3)
+		return;
+	if (nr == KEYS)
+		while (!pthread_key_create(&key, NULL))
+			;
+	else
+		fail(nr, error, first, 0);
 }
 
 static int without_heap(void)
@@ -1366,30 +1375,60 @@ static int with_little(void)
 	return 0;
 }
 
-static void start_without_heap(long nr, size_t first)
+/* In SAID what it writes to stderr. */
+static void start_without_heap(long nr, int error, size_t first, char *said, size_t room)
 {
 	char text[32];
-	pid_t pid = fork();
+	int ends[2];
+	pid_t pid;
 
-	CHECK(pid >= 0);
+	CHECK(pipe(ends) == 0 && (pid = fork()) >= 0);
 	if (pid == 0) {
 		check_child(20);
-		snprintf(text, sizeof text, "%ld,%zu", nr, first);
+		CHECK(dup2(ends[1], 2) == 2);
+		snprintf(text, sizeof text, "%ld,%d,%zu", nr, error, first);
 		setenv("NO_HEAP", text, 1);
 		setenv("PMDALLOC_CONF", ",,decay_ms:7,,", 1);
 		execl("/proc/self/exe", "t_answers", NULL);
 		_exit(126);
 	}
-	CHECK_SAY(check_wait(pid) == 0, "system call %ld from number %zu on", nr, first);
+	close(ends[1]);
+	for (ssize_t n; (n = read(ends[0], said, room - 1)) > 0; said += n, room -= (size_t)n)
+		;
+	*said = 0;
+	close(ends[0]);
+	CHECK_SAY(check_wait(pid) == 0, "system call %ld from number %zu on: %s", nr, first, said);
 }
 
 static void no_heap(void)
 {
-	start_without_heap(SYS_mmap, 1);
-	for (size_t first = 1; first < 16; first++)
-		start_without_heap(SYS_mprotect, first);
+	static const struct {
+		int error;
+		const char *words[3];
+	} rows[] = {
+		{ENOMEM, {"no heap can be made", ": ENOMEM; ", "RLIMIT_DATA"}},
+		{EAGAIN, {"no heap can be made", ": EAGAIN; ", "RLIMIT_MEMLOCK"}},
+		{EPERM, {"no heap can be made", ": EPERM; ", "seccomp"}},
+	};
+	static const long calls[] = {SYS_mmap, SYS_mprotect};
+	char said[4096];
+
+	for (size_t i = 0; i < LENGTH(rows); i++)
+		for (size_t call = 0; call < LENGTH(calls); call++) {
+			start_without_heap(calls[call], rows[i].error, 1, said, sizeof said);
+			for (size_t word = 0; word < LENGTH(rows[i].words); word++)
+				CHECK_SAY(strstr(said, rows[i].words[word]), "%s: %s", rows[i].words[word], said);
+		}
+	for (size_t first = 2; first < 16; first++)
+		start_without_heap(SYS_mprotect, ENOMEM, first, said, sizeof said);
 	for (size_t first = 2; first < 5; first++)
-		start_without_heap(SYS_mmap, first);
+		start_without_heap(SYS_mmap, ENOMEM, first, said, sizeof said);
+	start_without_heap(OS_POINT_TABLES, ENOMEM, 1, said, sizeof said);
+	CHECK_SAY(strstr(said, "no arena can be made, so every allocation fails: ENOMEM; "), "%s", said);
+	start_without_heap(KEYS, 0, 0, said, sizeof said);
+	CHECK_SAY(
+		strstr(said, "so every allocation fails: EAGAIN; look at how many keys for threads the program makes"),
+		"%s", said);
 }
 
 /* ---- All --------------------------------------------------------------------------------------------------------- */
