@@ -75,6 +75,8 @@ static const struct option_case cases[] = {
 	 "/no/such:cgroup\\x2d",
 	 {"/no/such:cgroup\\x2d", "ENOENT"}},
 	{"thp:never,thp:sometimes", "thp", "never", {"thp", "sometimes", "stays never"}},
+	{"quarantine:none", "quarantine", "none", {NULL}},
+	{"check:strict,quarantine:none", "check", "strict", {NULL}},
 	{"decay_ms:7,colour:red", "decay_ms", "7", {"colour", NAMES}},
 	{"colour:red,decay_ms:7", "decay_ms", "7", {"colour", NAMES}},
 };
