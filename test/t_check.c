@@ -211,7 +211,7 @@ static void link_to_itself(void)
 {
 	allocator(24);
 	releaser();
-	memcpy(block, &(char *){block}, sizeof block);
+	*(char **)(void *)block = block;
 }
 
 static void key_overwritten(void)
