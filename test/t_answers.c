@@ -38,6 +38,7 @@
 #include "os/syscall.h"
 #include "release/backends.h"
 #include "release/probe.h"
+#include "release/release.h"
 #include "release/uring.h"
 #undef check_failed
 
@@ -744,24 +745,61 @@ static void limits(void)
 
 /* ---- Heaps ------------------------------------------------------------------------------------------------------- */
 
-static void growth(void)
+/* Where call NR is refused from the first, the second, ... on. */
+static void grow_where_refused(long nr)
 {
-	void *p = pmd_malloc(1);
-
-	CHECK(p && !heap_grow(&heap_first, heap_first.region_count + 1));
 	for (size_t step = 1; step <= 6; step++) {
 		size_t before = heap_first.top, wanted = heap_first.committed + 4000, rule;
 
-		rule = inject_add((struct inject_rule){
-			.nr = SYS_mprotect, .action = INJECT_FAIL, .error = ENOMEM, .first = step});
+		rule = inject_add(
+			(struct inject_rule){.nr = nr, .action = INJECT_FAIL, .error = ENOMEM, .first = step});
 		CHECK(heap_grow(&heap_first, wanted) == !inject_hits(rule));
 		CHECK(heap_first.top == (inject_hits(rule) ? before : wanted));
 		CHECK(step > 1 || inject_hits(rule));
 		inject_clear();
 	}
+}
+
+static void growth(void)
+{
+	void *p = pmd_malloc(1);
+
+	CHECK(p && !heap_grow(&heap_first, heap_first.region_count + 1));
+	grow_where_refused(SYS_mprotect);
 	p = pmd_malloc(5 << 20);
 	CHECK(p);
 	memset(p, 1, 5 << 20);
+	pmd_free(p);
+}
+
+/* Nothing but mmap, munmap and madvise. */
+static void growth_in_sandbox(void)
+{
+	size_t calls;
+	char *p = pmd_malloc(1);
+
+	CHECK(p);
+	release_restrict();
+	calls = inject_calls(SYS_mprotect);
+	grow_where_refused(SYS_mmap);
+	p = pmd_malloc(5 << 20);
+	CHECK(p && inject_calls(SYS_mprotect) == calls);
+	memset(p, 1, 5 << 20);
+	pmd_free(p);
+}
+
+static void moves_in_sandbox(void)
+{
+	size_t calls;
+	char *p = pmd_malloc(64 << 20);
+
+	CHECK(p);
+	p[0] = p[(64 << 20) - 1] = 1;
+	CHECK(pmd_malloc(100 << 20)); /* in the way */
+	release_restrict();
+	calls = inject_calls(SYS_mremap);
+	p = pmd_realloc(p, 500 << 20);
+	CHECK(p && p[0] == 1 && p[(64 << 20) - 1] == 1 && !p[(64 << 20) - 2] && inject_calls(SYS_mremap) == calls);
 	pmd_free(p);
 }
 
@@ -1215,6 +1253,52 @@ static void listening(void)
 	pressure_close(&p);
 }
 
+/* There is nothing that tells of pressure, and no end is set: until somebody wakes it, or something else comes. */
+
+static struct pressure quiet_one;
+static _Atomic bool is_open;
+
+/* It is told by a signal, and has all of them blocked, as the background thread. */
+static void *wait_without_end(void *fd)
+{
+	sigset_t all;
+	unsigned got;
+
+	sigfillset(&all);
+	CHECK(pthread_sigmask(SIG_BLOCK, &all, NULL) == 0);
+	pressure_open(&quiet_one, true);
+	CHECK(!pressure_has_source(&quiet_one));
+	atomic_store(&is_open, true);
+	got = pressure_wait(&quiet_one, (int)(intptr_t)fd, -1);
+	pressure_close(&quiet_one);
+	return (void *)(uintptr_t)got;
+}
+
+static void start_waiting(pthread_t *thread, int fd)
+{
+	atomic_store(&is_open, false);
+	CHECK(pthread_create(thread, NULL, wait_without_end, (void *)(intptr_t)fd) == 0);
+	while (!atomic_load(&is_open))
+		usleep(1000);
+	usleep(20000);
+}
+
+static void waiting_without_end(void)
+{
+	int fds[2];
+	pthread_t thread;
+	void *got;
+
+	pressure_root = "/nowhere";
+	CHECK(pipe(fds) == 0);
+	start_waiting(&thread, -1);
+	pressure_wake(&quiet_one);
+	CHECK(pthread_join(thread, &got) == 0 && (uintptr_t)got == WAIT_WOKEN);
+	start_waiting(&thread, fds[0]);
+	CHECK(write(fds[1], "", 1) == 1);
+	CHECK(pthread_join(thread, &got) == 0 && ((uintptr_t)got & WAIT_EXTRA));
+}
+
 /* ---- Who measures the end ---------------------------------------------------------------------------------------- */
 
 static void end_is_told(void)
@@ -1351,6 +1435,12 @@ static void guards_refused(void)
 	refuse_marks();
 	inject_add(
 		(struct inject_rule){.nr = SYS_mprotect, .match = is_closing, .action = INJECT_FAIL, .error = ENOMEM});
+	CHECK(sampled(1, 3) == 0);
+}
+
+static void guards_without_memory(void)
+{
+	fail(OS_POINT_TABLES, ENOMEM, 1, 1);
 	CHECK(sampled(1, 3) == 0);
 }
 
@@ -1609,8 +1699,11 @@ static long half_guarded(const long args[6])
 static int slices_half_guarded(void)
 {
 	static char *all[SMALL_ONES];
+	char *large = pmd_malloc(LARGE_BYTES);
 	size_t rule;
 
+	CHECK(large);
+	memset(large, 1, LARGE_BYTES);
 	for (size_t i = 0; i < SMALL_ONES; i++)
 		CHECK((all[i] = pmd_malloc(SMALL)));
 	for (size_t i = 0; i < SMALL_ONES; i++)
@@ -1621,9 +1714,13 @@ static int slices_half_guarded(void)
 	pmd_thread_flush();
 	rule = inject_add((struct inject_rule){
 		.nr = SYS_madvise, .match = is_guarding, .action = INJECT_ANSWER, .answer = half_guarded});
+	pmd_free(large);
 	pmd_release();
-	CHECK(inject_hits(rule) > 1);
+	CHECK(inject_hits(rule) > 2);
 	inject_clear();
+	CHECK((large = pmd_malloc(LARGE_BYTES)));
+	memset(large, 1, LARGE_BYTES);
+	pmd_free(large);
 	for (size_t i = 0; i < SMALL_ONES; i++)
 		if (!all[i])
 			CHECK((all[i] = pmd_malloc(SMALL)));
@@ -1744,6 +1841,10 @@ static const struct {
 	CASE(guards_by_mappings),
 	CASE(guards_refused),
 	CASE(guards_in_sandbox),
+	CASE(guards_without_memory),
+	CASE(moves_in_sandbox),
+	CASE(growth_in_sandbox),
+	CASE(waiting_without_end),
 	CASE(guards_before_sandbox),
 	CASE(strict),
 	CASE(probing_amid_others),
