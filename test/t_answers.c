@@ -1047,6 +1047,18 @@ static void no_poll(void)
 	pressure_close(&p);
 }
 
+/* Its end comes all the same. */
+static void interrupted_for_ever(void)
+{
+	static struct pressure p;
+	uint64_t start = os_now_us();
+
+	pressure_open(&p, true);
+	fail(SYS_ppoll, EINTR, 1, 0);
+	CHECK(pressure_wait(&p, -1, 20) == WAIT_TIMEOUT && os_now_us() - start >= 19000);
+	pressure_close(&p);
+}
+
 /* Programs close what they did not open. */
 static void closed_by_others(void)
 {
@@ -1828,6 +1840,7 @@ static const struct {
 	CASE(mappings),
 	CASE(locks),
 	CASE(no_poll),
+	CASE(interrupted_for_ever),
 	CASE(closed_by_others),
 	CASE(room),
 	CASE(listening),

@@ -19,10 +19,10 @@ int main(void)
 
 #include <execinfo.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <obstack.h>
 #include <pthread.h>
 #include <search.h>
-#include <limits.h>
 #include <stdatomic.h>
 
 #define obstack_chunk_alloc t_malloc

@@ -355,7 +355,7 @@ int main(int argc, char **argv)
 	VARIANTS(argc, argv, "", "decay_ms:0,arenas:1");
 	watcher = watch(CHECK_SECONDS);
 	cancelling();
-	if (!SANITIZED) {                      /* whose run-time library does not stand it */
+	if (!SANITIZED) { /* whose run-time library does not stand it */
 		jumping(check_number("T_SIGNALS_JUMPS", 0));
 		jumping_between();
 		forking();

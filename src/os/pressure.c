@@ -658,16 +658,17 @@ static void sleep_on_futex(struct pressure *p, int64_t ms)
 		os_wait(&p->woken, 0, ms);
 }
 
-/* Answers false, with nothing in FDS, when it cannot be polled. */
+/*
+ * Answers false, with nothing in FDS, when it cannot be polled. Interrupted, it has found nothing: who waits looks at the
+ * time before it is tried again.
+ */
 static bool poll_all(struct pollfd *fds, int64_t ms)
 {
 	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 	long n;
 
-	do /* the kernel leaves in T what remains */
-		n = os_syscall(SYS_ppoll, (long)fds, PLACES, ms < 0 ? 0 : (long)&t, 0, 0, 0);
-	while (n == -EINTR);
-	return n >= 0;
+	n = os_syscall(SYS_ppoll, (long)fds, PLACES, ms < 0 ? 0 : (long)&t, 0, 0, 0);
+	return n >= 0 || n == -EINTR;
 }
 
 /* One that is broken, as its cgroup is gone, would be ready for ever. */
