@@ -1534,15 +1534,19 @@ static void blind(void)
 
 #define KEYS (-1L) /* no system call: the program has made as many keys for data of threads as there may be */
 
-/* Before the library's own constructors. */
-__attribute__((constructor(101))) static void refuse_heap(void)
+/* Before the library's own constructors, wherever the linker puts them; the C library's environ is not there yet. */
+static void refuse_heap(int argc, char **argv, char **environment)
 {
-	const char *text = getenv("NO_HEAP");
+	const char *text = NULL;
 	long nr;
 	int error;
 	size_t first, last;
 	pthread_key_t key;
 
+	(void)argc, (void)argv;
+	for (; *environment; environment++)
+		if (!strncmp(*environment, "NO_HEAP=", 8))
+			text = *environment + 8;
 	if (!text || sscanf(text, "%ld,%d,%zu,%zu", &nr, &error, &first, &last) != 4)
 		return;
 	if (nr == KEYS)
@@ -1551,6 +1555,15 @@ __attribute__((constructor(101))) static void refuse_heap(void)
 	else
 		fail(nr, error, first, last);
 }
+
+#if SANITIZED /* whose run-time library is not ready before */
+__attribute__((constructor(101))) static void before_all(void)
+{
+	refuse_heap(0, NULL, environ);
+}
+#else
+__attribute__((used, section(".preinit_array"))) static void (*const before_all)(int, char **, char **) = refuse_heap;
+#endif
 
 static int without_heap(void)
 {
