@@ -3,11 +3,12 @@
 """Test programs with faults: each call site of the library fails with each errno, and a table says what came of it.
 
     faults.py --source DIRECTORY [--programs NAME,...] [--steps N] [--errnos N] [--seeds N] [--site NAME]
-              [--short] DIRECTORY
+              [--every] [--short] DIRECTORY
 
 DIRECTORY holds the programs f_NAME (test/faulted.h). For each of them and each setting: what does it call, and from
 where? Then for n = 1, 2, ... the n-th call of a site fails, until the program comes to its end without a fault or n is
-N of --steps; once with each errno, and from the n-th on with the first. Last, every call may fail at random, for each
+N of --steps; with each errno in the first setting in which the program comes to that site, with the first errno in the
+others (--every: each in all), and from the n-th on with the first. Last, every call may fail at random, for each
 seed. A program may end as usual, or because a request failed three times with ENOMEM (refused): anything else is a
 failure, printed with the environment that repeats it.
 """
@@ -171,6 +172,7 @@ class Runner:
 def jobs_of(runner, pool, calls):
     """What there is to do: (function, arguments)."""
     args = runner.args
+    reached = set()
     cases = [Case(program, setting, None) for program in args.programs for setting in args.settings]
     for case, (result, found) in zip(cases, pool.map(runner.run, cases)):
         if result != "ended":
@@ -181,7 +183,9 @@ def jobs_of(runner, pool, calls):
             if args.site not in (None, site):
                 continue
             codes = calls.get(number if number >= COMPLETION else runner.names.get(number), [])
-            for code in codes[: args.errnos]:
+            most = args.errnos if args.every or (case.program, site, number) not in reached else 1
+            reached.add((case.program, site, number))
+            for code in codes[:most]:
                 yield runner.steps, (case.program, case.setting, site, number, code, False)
             for code in codes[:1]:
                 yield runner.steps, (case.program, case.setting, site, number, code, True)
@@ -217,6 +221,7 @@ def arguments():
     parser.add_argument("--scale", type=int, default=50, help="so much less work than in a test (CHECK_SCALE)")
     parser.add_argument("--site", help="only this one")
     parser.add_argument("--seconds", type=int, default=100, help="of a program: more is a hang, on a busy machine too")
+    parser.add_argument("--every", action="store_true", help="each errno in each setting")
     parser.add_argument("--short", action="store_true", help="one program, the first errno, two steps")
     parser.add_argument("directory")
     args = parser.parse_args()

@@ -18,10 +18,14 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#define LARGE_BYTES ((size_t)1 << 20)
+#define MARK        102 /* MADV_GUARD_INSTALL, which this C library's headers need not know; MADV_GUARD_REMOVE is next */
+
 #define check_failed library_check_failed
 #include "api/alloc.h"
 #include "base/errno_name.h"
 #include "base/text.h"
+#include "check/guard.h"
 #include "conf/options.h"
 #include "exit/conditions.h"
 #include "exit/handoff.h"
@@ -34,6 +38,7 @@
 #include "os/syscall.h"
 #include "release/backends.h"
 #include "release/probe.h"
+#include "release/release.h"
 #include "release/uring.h"
 #undef check_failed
 
@@ -740,24 +745,61 @@ static void limits(void)
 
 /* ---- Heaps ------------------------------------------------------------------------------------------------------- */
 
-static void growth(void)
+/* Where call NR is refused from the first, the second, ... on. */
+static void grow_where_refused(long nr)
 {
-	void *p = pmd_malloc(1);
-
-	CHECK(p && !heap_grow(&heap_first, heap_first.region_count + 1));
 	for (size_t step = 1; step <= 6; step++) {
 		size_t before = heap_first.top, wanted = heap_first.committed + 4000, rule;
 
-		rule = inject_add((struct inject_rule){
-			.nr = SYS_mprotect, .action = INJECT_FAIL, .error = ENOMEM, .first = step});
+		rule = inject_add(
+			(struct inject_rule){.nr = nr, .action = INJECT_FAIL, .error = ENOMEM, .first = step});
 		CHECK(heap_grow(&heap_first, wanted) == !inject_hits(rule));
 		CHECK(heap_first.top == (inject_hits(rule) ? before : wanted));
 		CHECK(step > 1 || inject_hits(rule));
 		inject_clear();
 	}
+}
+
+static void growth(void)
+{
+	void *p = pmd_malloc(1);
+
+	CHECK(p && !heap_grow(&heap_first, heap_first.region_count + 1));
+	grow_where_refused(SYS_mprotect);
 	p = pmd_malloc(5 << 20);
 	CHECK(p);
 	memset(p, 1, 5 << 20);
+	pmd_free(p);
+}
+
+/* Nothing but mmap, munmap and madvise. */
+static void growth_in_sandbox(void)
+{
+	size_t calls;
+	char *p = pmd_malloc(1);
+
+	CHECK(p);
+	release_restrict();
+	calls = inject_calls(SYS_mprotect);
+	grow_where_refused(SYS_mmap);
+	p = pmd_malloc(5 << 20);
+	CHECK(p && inject_calls(SYS_mprotect) == calls);
+	memset(p, 1, 5 << 20);
+	pmd_free(p);
+}
+
+static void moves_in_sandbox(void)
+{
+	size_t calls;
+	char *p = pmd_malloc(64 << 20);
+
+	CHECK(p);
+	p[0] = p[(64 << 20) - 1] = 1;
+	CHECK(pmd_malloc(100 << 20)); /* in the way */
+	release_restrict();
+	calls = inject_calls(SYS_mremap);
+	p = pmd_realloc(p, 500 << 20);
+	CHECK(p && p[0] == 1 && p[(64 << 20) - 1] == 1 && !p[(64 << 20) - 2] && inject_calls(SYS_mremap) == calls);
 	pmd_free(p);
 }
 
@@ -1005,6 +1047,18 @@ static void no_poll(void)
 	pressure_close(&p);
 }
 
+/* Its end comes all the same. */
+static void interrupted_for_ever(void)
+{
+	static struct pressure p;
+	uint64_t start = os_now_us();
+
+	pressure_open(&p, true);
+	fail(SYS_ppoll, EINTR, 1, 0);
+	CHECK(pressure_wait(&p, -1, 20) == WAIT_TIMEOUT && os_now_us() - start >= 19000);
+	pressure_close(&p);
+}
+
 /* Programs close what they did not open. */
 static void closed_by_others(void)
 {
@@ -1066,6 +1120,14 @@ static long no_memory(const long args[6])
 	return 0;
 }
 
+static const char *long_group(const char *begin)
+{
+	static char line[1700];
+
+	snprintf(line, sizeof line, "%s/%0*d\n", begin, (int)sizeof line - 50, 0);
+	return line;
+}
+
 static void room(void)
 {
 	put_groups();
@@ -1086,6 +1148,10 @@ static void room(void)
 	    "x\n\n5:cpu\n5:cpu:/c\n4:memory:/b"); /* cut short: the root, which has no limit here */
 	CHECK(pressure_has_room(1 << 20, 0));
 	put("/proc/self/cgroup", "5:memory");
+	CHECK(pressure_has_room(1 << 20, 0));
+	put("/proc/self/cgroup", long_group("0::")); /* longer than there is room for: the root */
+	CHECK(pressure_has_room(1 << 20, 0));
+	put("/proc/self/cgroup", long_group("4:memory:"));
 	CHECK(pressure_has_room(1 << 20, 0));
 	put("/proc/77/cgroup", "4:memory:/b\n");
 	CHECK(!pressure_has_room(150001, 77) && pressure_has_room(150000, 77));
@@ -1164,6 +1230,13 @@ static void listening(void)
 	os_close_file(&p.group);
 	CHECK(pressure_has_source(&p));
 
+	/* Nearly all of it is what the kernel drops at once. */
+	put(GROUP "/memory.current", "990000\n");
+	CHECK(pressure_check(&p));
+	put(GROUP "/memory.stat", "inactive_file 9999999\n");
+	CHECK(!pressure_check(&p));
+	put(GROUP "/memory.stat", NULL);
+
 	/* A limit without figures, and one that says nothing; the group's name alone, and another one's. */
 	put(GROUP "/memory.current", NULL);
 	CHECK(!pressure_check(&p));
@@ -1190,6 +1263,52 @@ static void listening(void)
 	put(GROUP "/memory.swap.max", "0\n");
 	CHECK(!pressure_swap_present(&p));
 	pressure_close(&p);
+}
+
+/* There is nothing that tells of pressure, and no end is set: until somebody wakes it, or something else comes. */
+
+static struct pressure quiet_one;
+static _Atomic bool is_open;
+
+/* It is told by a signal, and has all of them blocked, as the background thread. */
+static void *wait_without_end(void *fd)
+{
+	sigset_t all;
+	unsigned got;
+
+	sigfillset(&all);
+	CHECK(pthread_sigmask(SIG_BLOCK, &all, NULL) == 0);
+	pressure_open(&quiet_one, true);
+	CHECK(!pressure_has_source(&quiet_one));
+	atomic_store(&is_open, true);
+	got = pressure_wait(&quiet_one, (int)(intptr_t)fd, -1);
+	pressure_close(&quiet_one);
+	return (void *)(uintptr_t)got;
+}
+
+static void start_waiting(pthread_t *thread, int fd)
+{
+	atomic_store(&is_open, false);
+	CHECK(pthread_create(thread, NULL, wait_without_end, (void *)(intptr_t)fd) == 0);
+	while (!atomic_load(&is_open))
+		usleep(1000);
+	usleep(20000);
+}
+
+static void waiting_without_end(void)
+{
+	int fds[2];
+	pthread_t thread;
+	void *got;
+
+	pressure_root = "/nowhere";
+	CHECK(pipe(fds) == 0);
+	start_waiting(&thread, -1);
+	pressure_wake(&quiet_one);
+	CHECK(pthread_join(thread, &got) == 0 && (uintptr_t)got == WAIT_WOKEN);
+	start_waiting(&thread, fds[0]);
+	CHECK(write(fds[1], "", 1) == 1);
+	CHECK(pthread_join(thread, &got) == 0 && ((uintptr_t)got & WAIT_EXTRA));
 }
 
 /* ---- Who measures the end ---------------------------------------------------------------------------------------- */
@@ -1240,6 +1359,123 @@ static void refused_options(void)
 	CHECK(pmd_limit(SIZE_MAX, SIZE_MAX) == 0 && pmd_limit(2, 1) == EINVAL && pmd_limit(0, 0) == 0);
 	CHECK(pmd_thread_set_arena(100000) == EINVAL);
 	CHECK(pmd_stats_print(2, (enum pmd_format)77) == EINVAL);
+}
+
+/* ---- No memory for tables ---------------------------------------------------------------------------------------- */
+
+/* The next COUNT first requests of a class. */
+static size_t sampled(size_t from, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = from; i < from + count; i++) {
+		char *p = pmd_malloc(20 * i);
+
+		CHECK(p);
+		memset(p, 1, 20 * i);
+		n += guard_has(p);
+		pmd_free(p);
+	}
+	return n;
+}
+
+static void *end_at_once(void *unused)
+{
+	pmd_free(pmd_malloc(1));
+	return unused;
+}
+
+static void *without_cache(void *p)
+{
+	errno = 0;
+	CHECK(!pmd_malloc(100) && errno == ENOMEM && !pmd_calloc(3, 3));
+	pmd_free(pmd_malloc(100000)); /* which may be had */
+	CHECK(!pmd_thread_arena() && pmd_thread_set_arena(0) == ENOMEM);
+	CHECK(pmd_malloc_usable_size(p) >= 100);
+	pmd_free(p);
+	return NULL;
+}
+
+static void run_thread(void *(*run)(void *), void *argument)
+{
+	pthread_t thread;
+
+	CHECK(pthread_create(&thread, NULL, run, argument) == 0 && pthread_join(thread, NULL) == 0);
+}
+
+/* What there is goes on to serve; a thread without a cache frees, and has nothing. */
+static void no_tables(void)
+{
+	void *p = pmd_malloc(100);
+
+	CHECK(p && sampled(1, 5)); /* and no more is */
+	fail(OS_POINT_TABLES, ENOMEM, 1, 0);
+	run_thread(without_cache, p);
+	CHECK(pmd_thread_set_arena(7) == ENOMEM && !heap_add(1, 1, 1));
+	p = pmd_malloc(100);
+	CHECK(p);
+	pmd_free(p);
+	inject_clear();
+	run_thread(end_at_once, NULL);
+}
+
+/* ---- Guarded blocks where the kernel has no marks for pages ------------------------------------------------------ */
+
+static bool is_mark(const long args[6])
+{
+	return !args || args[2] == MARK || args[2] == MARK + 1;
+}
+
+static bool is_closing(const long args[6])
+{
+	return !args || args[2] == PROT_NONE;
+}
+
+static void refuse_marks(void)
+{
+	inject_add((struct inject_rule){.nr = SYS_madvise, .match = is_mark, .action = INJECT_FAIL, .error = EINVAL});
+}
+
+static void guards_by_mappings(void)
+{
+	refuse_marks();
+	CHECK(sampled(1, 3) == 3);
+}
+
+static void guards_refused(void)
+{
+	refuse_marks();
+	inject_add(
+		(struct inject_rule){.nr = SYS_mprotect, .match = is_closing, .action = INJECT_FAIL, .error = ENOMEM});
+	CHECK(sampled(1, 3) == 0);
+}
+
+static void guards_without_memory(void)
+{
+	fail(OS_POINT_TABLES, ENOMEM, 1, 1);
+	CHECK(sampled(1, 3) == 0);
+}
+
+static void guards_in_sandbox(void)
+{
+	refuse_marks();
+	release_restrict();
+	CHECK(sampled(1, 3) == 0);
+}
+
+/* The sandbox comes when there are some: they are freed without a call that it forbids, and no more are made. */
+static void guards_before_sandbox(void)
+{
+	size_t calls;
+	char *p;
+
+	refuse_marks();
+	p = pmd_malloc(20);
+	CHECK(p && guard_has(p));
+	release_restrict();
+	calls = inject_calls(SYS_mprotect);
+	pmd_free(p);
+	CHECK(sampled(2, 3) == 0 && inject_calls(SYS_mprotect) == calls);
 }
 
 /* ---- The background thread --------------------------------------------------------------------------------------- */
@@ -1296,16 +1532,38 @@ static void blind(void)
 
 /* ---- No memory for a heap ---------------------------------------------------------------------------------------- */
 
-/* Before the library's own constructors. */
-__attribute__((constructor(101))) static void refuse_heap(void)
-{
-	const char *text = getenv("NO_HEAP");
-	long nr;
-	size_t first;
+#define KEYS (-1L) /* no system call: the program has made as many keys for data of threads as there may be */
 
-	if (text && sscanf(text, "%ld,%zu", &nr, &first) == 2)
-		fail(nr, ENOMEM, first, 0);
+/* Before the library's own constructors, wherever the linker puts them; the C library's environ is not there yet. */
+static void refuse_heap(int argc, char **argv, char **environment)
+{
+	const char *text = NULL;
+	long nr;
+	int error;
+	size_t first, last;
+	pthread_key_t key;
+
+	(void)argc, (void)argv;
+	for (; *environment; environment++)
+		if (!strncmp(*environment, "NO_HEAP=", 8))
+			text = *environment + 8;
+	if (!text || sscanf(text, "%ld,%d,%zu,%zu", &nr, &error, &first, &last) != 4)
+		return;
+	if (nr == KEYS)
+		while (!pthread_key_create(&key, NULL))
+			;
+	else
+		fail(nr, error, first, last);
 }
+
+#if SANITIZED /* whose run-time library is not ready before */
+__attribute__((constructor(101))) static void before_all(void)
+{
+	refuse_heap(0, NULL, environ);
+}
+#else
+__attribute__((used, section(".preinit_array"))) static void (*const before_all)(int, char **, char **) = refuse_heap;
+#endif
 
 static int without_heap(void)
 {
@@ -1350,46 +1608,210 @@ static void *use_little(void *arena)
 	return NULL;
 }
 
+static void *in_first_arena(void *unused)
+{
+	void *p = pmd_malloc(100);
+
+	CHECK(p && !pmd_thread_arena());
+	pmd_free(p);
+	return unused;
+}
+
+/* A thread has a cache, and for its arena there is no room: another thread's serves. */
+static int without_arena(void)
+{
+	pmd_free(pmd_malloc(1));
+	fail(OS_POINT_TABLES, ENOMEM, 2, 0);
+	run_thread(in_first_arena, NULL);
+	CHECK(pmd_arena_count() == 1);
+	return 0;
+}
+
 static int with_little(void)
 {
 	char value[32];
-	pthread_t thread;
 
 	CHECK(pmd_option_get("decay_ms", value, sizeof value) == 0 && !strcmp(value, "7"));
 	for (uintptr_t arena = 0; arena < 4; arena++) {
 		use_little((void *)arena);
-		CHECK(pthread_create(&thread, NULL, use_little, (void *)(arena + 4)) == 0);
-		CHECK(pthread_join(thread, NULL) == 0);
+		run_thread(use_little, (void *)(arena + 4));
 	}
 	pmd_release();
 	inject_clear();
 	return 0;
 }
 
-static void start_without_heap(long nr, size_t first)
-{
-	char text[32];
-	pid_t pid = fork();
+static char said[4096];
 
-	CHECK(pid >= 0);
+/* This program once more, with CONF and calls that fail from its start on. In SAID what it writes to stderr. */
+static void start(const char *argument, const char *conf, long nr, int error, size_t first, size_t last)
+{
+	char text[32], *at = said;
+	size_t room = sizeof said;
+	int ends[2];
+	pid_t pid;
+
+	CHECK(pipe(ends) == 0 && (pid = fork()) >= 0);
 	if (pid == 0) {
 		check_child(20);
-		snprintf(text, sizeof text, "%ld,%zu", nr, first);
+		CHECK(dup2(ends[1], 2) == 2);
+		snprintf(text, sizeof text, "%ld,%d,%zu,%zu", nr, error, first, last);
 		setenv("NO_HEAP", text, 1);
-		setenv("PMDALLOC_CONF", ",,decay_ms:7,,", 1);
-		execl("/proc/self/exe", "t_answers", NULL);
+		setenv("PMDALLOC_CONF", conf, 1);
+		execl("/proc/self/exe", "t_answers", argument, NULL);
 		_exit(126);
 	}
-	CHECK_SAY(check_wait(pid) == 0, "system call %ld from number %zu on", nr, first);
+	close(ends[1]);
+	for (ssize_t n; (n = read(ends[0], at, room - 1)) > 0; at += n, room -= (size_t)n)
+		;
+	*at = 0;
+	close(ends[0]);
+	CHECK_SAY(check_wait(pid) == 0, "%s, system call %ld from number %zu on: %s", conf, nr, first, said);
+}
+
+static void start_without_heap(long nr, int error, size_t first)
+{
+	start(NULL, ",,decay_ms:7,,", nr, error, first, 0);
 }
 
 static void no_heap(void)
 {
-	start_without_heap(SYS_mmap, 1);
-	for (size_t first = 1; first < 16; first++)
-		start_without_heap(SYS_mprotect, first);
+	static const struct {
+		int error;
+		const char *words[3];
+	} rows[] = {
+		{ENOMEM, {"no heap can be made", ": ENOMEM; ", "RLIMIT_DATA"}},
+		{EAGAIN, {"no heap can be made", ": EAGAIN; ", "RLIMIT_MEMLOCK"}},
+		{EPERM, {"no heap can be made", ": EPERM; ", "seccomp"}},
+	};
+	static const long calls[] = {SYS_mmap, SYS_mprotect};
+
+	for (size_t i = 0; i < LENGTH(rows); i++)
+		for (size_t call = 0; call < LENGTH(calls); call++) {
+			start_without_heap(calls[call], rows[i].error, 1);
+			for (size_t word = 0; word < LENGTH(rows[i].words); word++)
+				CHECK_SAY(strstr(said, rows[i].words[word]), "%s: %s", rows[i].words[word], said);
+		}
+	for (size_t first = 2; first < 16; first++)
+		start_without_heap(SYS_mprotect, ENOMEM, first);
 	for (size_t first = 2; first < 5; first++)
-		start_without_heap(SYS_mmap, first);
+		start_without_heap(SYS_mmap, ENOMEM, first);
+	start_without_heap(OS_POINT_TABLES, ENOMEM, 1);
+	CHECK_SAY(strstr(said, "no arena can be made, so every allocation fails: ENOMEM; "), "%s", said);
+	start("no arena", "arenas:2,background:off,guard_rate:0", SYS_madvise, EINVAL, 10000, 10000);
+	start_without_heap(KEYS, 0, 0);
+	CHECK_SAY(
+		strstr(said, "so every allocation fails: EAGAIN; look at how many keys for threads the program makes"),
+		"%s", said);
+}
+
+/* ---- check:strict ------------------------------------------------------------------------------------------------ */
+
+enum { SMALL = 1000, SMALL_ONES = 2000, SLAB_LOG = 16 };
+
+static bool is_guarding(const long args[6])
+{
+	return !args || args[2] == MARK;
+}
+
+static long half_guarded(const long args[6])
+{
+	CHECK(!os_syscall_kernel(SYS_madvise, args[0], args[1] / 2, args[2], 0, 0, 0));
+	return -ENOMEM;
+}
+
+/* Free slices are to be inaccessible, and the kernel does a part and refuses the rest: they are handed out again all the same. */
+static int slices_half_guarded(void)
+{
+	static char *all[SMALL_ONES];
+	char *large = pmd_malloc(LARGE_BYTES);
+	size_t rule;
+
+	CHECK(large);
+	memset(large, 1, LARGE_BYTES);
+	for (size_t i = 0; i < SMALL_ONES; i++)
+		CHECK((all[i] = pmd_malloc(SMALL)));
+	for (size_t i = 0; i < SMALL_ONES; i++)
+		if ((uintptr_t)all[i] >> SLAB_LOG & 1) {
+			pmd_free(all[i]);
+			all[i] = NULL;
+		}
+	pmd_thread_flush();
+	rule = inject_add((struct inject_rule){
+		.nr = SYS_madvise, .match = is_guarding, .action = INJECT_ANSWER, .answer = half_guarded});
+	pmd_free(large);
+	pmd_release();
+	CHECK(inject_hits(rule) > 2);
+	inject_clear();
+	CHECK((large = pmd_malloc(LARGE_BYTES)));
+	memset(large, 1, LARGE_BYTES);
+	pmd_free(large);
+	for (size_t i = 0; i < SMALL_ONES; i++)
+		if (!all[i])
+			CHECK((all[i] = pmd_malloc(SMALL)));
+	for (size_t i = 0; i < SMALL_ONES; i++) {
+		memset(all[i], 1, SMALL);
+		pmd_free(all[i]);
+	}
+	return 0;
+}
+
+static void overrun(size_t size, size_t by)
+{
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		char *p = pmd_malloc(size);
+
+		check_child(20);
+		p[size + by]++;
+		pmd_free(p);
+		_exit(0);
+	}
+	status = check_wait(pid);
+	CHECK_SAY(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%zu bytes, %zu behind: %x", size, by,
+		  (unsigned)status);
+}
+
+/* No page can be made inaccessible: the bytes behind a block are looked at instead. */
+static int strict_without_marks(void)
+{
+	for (size_t i = 0; i < 3; i++) {
+		overrun(LARGE_BYTES, i * 7);
+		overrun(LARGE_BYTES + 5, i * 7);
+		overrun(100, i);
+	}
+	return with_little();
+}
+
+static void strict(void)
+{
+	start("half guarded", "check:strict,quarantine:0,decay_ms:-1,background:off", SYS_madvise, EINVAL, 10000,
+	      10000);
+	start("no marks", "check:strict,decay_ms:7", SYS_madvise, EINVAL, 1, 0);
+	for (size_t n = 1; n < 6; n++) /* the n-th mapping alone cannot be had */
+		start(NULL, "check:strict,decay_ms:7", SYS_mmap, ENOMEM, n, n);
+}
+
+/* ---- Started again ----------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	int (*run)(void);
+} again[] = {
+	{"half guarded", slices_half_guarded},
+	{"no marks", strict_without_marks},
+	{"no arena", without_arena},
+};
+
+static int run_again(const char *name)
+{
+	for (size_t i = 0; i < LENGTH(again); i++)
+		if (!strcmp(again[i].name, name))
+			return again[i].run();
+	return 126;
 }
 
 /* ---- All --------------------------------------------------------------------------------------------------------- */
@@ -1431,6 +1853,7 @@ static const struct {
 	CASE(mappings),
 	CASE(locks),
 	CASE(no_poll),
+	CASE(interrupted_for_ever),
 	CASE(closed_by_others),
 	CASE(room),
 	CASE(listening),
@@ -1440,15 +1863,27 @@ static const struct {
 	CASE(swap),
 	CASE(blind),
 	CASE(no_heap),
+	CASE(no_tables),
+	CASE(guards_by_mappings),
+	CASE(guards_refused),
+	CASE(guards_in_sandbox),
+	CASE(guards_without_memory),
+	CASE(moves_in_sandbox),
+	CASE(growth_in_sandbox),
+	CASE(waiting_without_end),
+	CASE(guards_before_sandbox),
+	CASE(strict),
 	CASE(probing_amid_others),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
 	unsigned failed = 0;
 
 	if (THREAD_SANITIZED)
 		SKIP("threads end in the middle, and where memory lies is the sanitizer's matter");
+	if (argc > 1)
+		return run_again(argv[1]);
 	if (getenv("NO_HEAP"))
 		return pmd_malloc(1) ? with_little() : without_heap();
 	for (size_t i = 0; i < LENGTH(cases); i++) {

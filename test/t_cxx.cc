@@ -102,6 +102,11 @@ void test_bad_alloc()
 	CHECK(operator new[](hidden(too_large), std::nothrow) == nullptr);
 	CHECK(operator new(hidden(too_large), align, std::nothrow) == nullptr);
 	CHECK(operator new[](hidden(too_large), align, std::nothrow) == nullptr);
+	/* What is no alignment is no memory either. */
+	const std::align_val_t odd{hidden(24)};
+	CHECK(throws_bad_alloc([=] { operator delete(operator new(hidden(100), odd), odd); }));
+	CHECK(operator new(hidden(100), odd, std::nothrow) == nullptr);
+	CHECK(operator new[](hidden(100), odd, std::nothrow) == nullptr);
 }
 
 struct Guard {

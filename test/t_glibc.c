@@ -19,6 +19,7 @@ int main(void)
 
 #include <execinfo.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <obstack.h>
 #include <pthread.h>
 #include <search.h>
@@ -146,6 +147,10 @@ static void mallinfo_large(void)
 	}
 	with = mallinfo2();
 	CHECK(with.uordblks + with.hblkhd >= before.uordblks + before.hblkhd + 2 * size);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	CHECK(mallinfo().hblkhd == INT_MAX); /* what does not fit is as much as fits */
+#pragma GCC diagnostic pop
 	t_free(p);
 	t_free(q);
 	with = mallinfo2();

@@ -336,6 +336,53 @@ static void test_lowered(void)
 	t_free(q);
 	CHECK((p = t_malloc(5 * MIB)));
 	t_free(p);
+	CHECK(pmd_limit(0, 0) == 0);
+	CHECK((p = t_malloc(10 * MIB)) && (q = t_malloc(10 * MIB)));
+	memset(p, 1, 10 * MIB);
+	memset(q, 1, 10 * MIB);
+	t_free(p);
+	CHECK(pmd_limit(6 * MIB, 0) == 0);
+	CHECK(stats().resident_bytes <= 13 * MIB);
+	CHECK((p = t_malloc(5 * MIB)) && q[10 * MIB - 1] == 1);
+	t_free(p);
+	t_free(q);
+}
+
+/* What grows by moving its pages needs no more than what it grows by, and stays whole where that cannot be had. */
+static void test_move(void)
+{
+	char *p = t_malloc(10 * MIB), *way, *q;
+	CHECK(p);
+	memset(p, 5, 10 * MIB);
+	CHECK((way = t_malloc(2 * MIB)));
+	if ((q = t_realloc(p, 18 * MIB)))
+		p = q;
+	CHECK(t_realloc(p, 60 * MIB) == NULL && errno == ENOMEM);
+	for (size_t i = 0; i < 10 * MIB; i += 4096)
+		CHECK(p[i] == 5);
+	check_bounds();
+	t_free(way);
+	t_free(p);
+}
+
+/* Where there is no memory left, what shrinks stays where it is, and is whole. */
+static void test_shrink(void)
+{
+	enum { MOST = 1 << 20 };
+	static char *all[MOST];
+	size_t n = 0, size = 20000;
+	char *p = t_malloc(size);
+	CHECK(p);
+	memset(p, 5, size);
+	for (size_t bytes = 5000; bytes; bytes = bytes == 5000 ? 50 : 0)
+		while (n < MOST && (all[n] = t_malloc(bytes)))
+			n++;
+	CHECK(n < MOST && t_realloc(p, 50) == p && t_realloc(p, 2 * size) == NULL && errno == ENOMEM);
+	for (size_t i = 0; i < 50; i++)
+		CHECK(p[i] == 5);
+	while (n)
+		t_free(all[--n]);
+	t_free(p);
 }
 
 static void test_call(void)
@@ -367,6 +414,10 @@ static void run_tests(const char *conf)
 		test_soft();
 	if (hard)
 		test_hard();
+	if (hard) {
+		test_move();
+		test_shrink();
+	}
 }
 
 /* What the tests, in a process of their own, say on stderr is passed on and holds the line once. */
@@ -390,7 +441,8 @@ int main(int argc, char **argv)
 	const char *conf = VARIANTS(argc, argv, "thp:never,decay_ms:-1,limit_hard:32M", "thp:never,limit_hard:32M",
 				    "thp:never,decay_ms:0,limit_hard:32768K", "thp:never,decay_ms:-1,limit:16M",
 				    "thp:never,decay_ms:-1,limit:16M,limit_hard:32M", "thp:never,decay_ms:-1",
-				    "thp:never,decay_ms:100,background:off,limit:16M,limit_hard:32M");
+				    "thp:never,decay_ms:100,background:off,limit:16M,limit_hard:32M",
+				    "thp:never,decay_ms:-1,limit_hard:32M,mremap_mib:2");
 	int err[2];
 	hard = strstr(conf, "limit_hard");
 	soft = strstr(conf, "limit:");

@@ -279,6 +279,20 @@ static void twice_owner_gone(size_t size)
 	bad_free(p);
 }
 
+static void within_owner_gone(size_t size)
+{
+	bad_free((char *)in_thread(thread_malloc, (void *)size) + 8);
+}
+
+/* To a size that it has room for. */
+static void twice_by_realloc_in_place(size_t size)
+{
+	void *keep = block_of(size), *p = block_of(size);
+	t_free(p);
+	announce(p);
+	CHECK(keep && t_realloc(p, size + size / 16) != p);
+}
+
 static void twice_by_realloc(size_t size)
 {
 	void *p = block_of(size);
@@ -380,6 +394,8 @@ static const struct misuse cases[] = {
 	{"twice: other, owner", twice_other_thread_first, DOUBLE},
 	{"twice: owner, other", twice_owner_first, DOUBLE},
 	{"twice: owner is gone", twice_owner_gone, DOUBLE},
+	{"p + 8, owner is gone", within_owner_gone, INTERIOR},
+	{"twice: realloc in place", twice_by_realloc_in_place, DOUBLE},
 	{"twice: realloc", twice_by_realloc, DOUBLE},
 	{"twice: after a move", twice_after_move, DOUBLE},
 	{"twice: aligned", twice_aligned, DOUBLE},

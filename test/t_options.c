@@ -6,6 +6,10 @@
 #include "api.h"
 #include "check.h"
 
+#include <fcntl.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+
 struct option_case {
 	const char *conf;
 	const char *name;     /* option whose value is looked at */
@@ -75,6 +79,8 @@ static const struct option_case cases[] = {
 	 "/no/such:cgroup\\x2d",
 	 {"/no/such:cgroup\\x2d", "ENOENT"}},
 	{"thp:never,thp:sometimes", "thp", "never", {"thp", "sometimes", "stays never"}},
+	{"quarantine:none", "quarantine", "none", {NULL}},
+	{"check:strict,quarantine:none", "check", "strict", {NULL}},
 	{"decay_ms:7,colour:red", "decay_ms", "7", {"colour", NAMES}},
 	{"colour:red,decay_ms:7", "decay_ms", "7", {"colour", NAMES}},
 };
@@ -164,8 +170,60 @@ static void at_run_time(void)
 	CHECK(pmd_option_set("release", "madvise") == EPERM);
 }
 
+/* ---- A program with its file's rights ---- */
+
+enum { OTHERS = 65534 };
+
+static bool copy_of_this(const char *path)
+{
+	char buf[4096];
+	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	bool good = from >= 0 && to >= 0;
+	for (ssize_t n; good && (n = read(from, buf, sizeof buf)) > 0;)
+		good = write(to, buf, (size_t)n) == n;
+	close(from);
+	good = good && fchown(to, (uid_t)-1, OTHERS) == 0 && fchmod(to, 02755) == 0;
+	close(to);
+	return good;
+}
+
+/* Status 0: it has read the options of its environment; 2: it has not; 77: it has no more rights than others. */
+static int with_rights(void)
+{
+	char value[16];
+	CHECK(pmd_option_get("decay_ms", value, sizeof value) == 0);
+	return !getauxval(AT_SECURE) ? EXIT_SKIP : !strcmp(value, "10000") ? 2 : 0;
+}
+
+/* Started by anybody, it does not do as their environment says. Needs to be root, and a file system that gives such rights. */
+static void ignores_environment(void)
+{
+	char path[] = "t_options.XXXXXX";
+	int fd = getuid() ? -1 : mkstemp(path), status;
+	pid_t pid;
+	if (fd < 0)
+		return;
+	close(fd);
+	if (copy_of_this(path)) {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			check_child(30);
+			setenv("PMDALLOC_CONF", "decay_ms:5", 1);
+			execl(path, path, "with rights", NULL);
+			_exit(EXIT_SKIP);
+		}
+		status = check_wait(pid);
+		CHECK_SAY(WIFEXITED(status) && (WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == EXIT_SKIP),
+			  "wait status %#x", (unsigned)status);
+	}
+	unlink(path);
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "with rights"))
+		return with_rights();
 	if (argc > 1) {
 		answer(argv[1]);
 		return 0;
@@ -173,5 +231,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < LENGTH(cases); i++)
 		run_case(&cases[i]);
 	at_run_time();
+	ignores_environment();
 	return 0;
 }

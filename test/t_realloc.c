@@ -107,6 +107,7 @@ static void in_place(void)
 		CHECK(p);
 		void *q = t_realloc(p, size - size / 16);
 		CHECK_SAY(p == q, "a block of %zu bytes moved when it shrank by 1/16", size);
+		CHECK(!t_realloc(q, (size_t)1 << 49) && errno == ENOMEM); /* more slices than can be counted */
 		t_free(q);
 	}
 }

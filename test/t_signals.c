@@ -218,10 +218,10 @@ static void jump_and_end(size_t n)
 	}
 }
 
-static void jumping(void)
+static void jumping(size_t jumps)
 {
 	handle(SIGALRM, jump);
-	for (size_t n = 0; n < JUMPS; n++) {
+	for (size_t n = 0; n < jumps; n++) {
 		pid_t pid = fork();
 		int status;
 
@@ -355,9 +355,8 @@ int main(int argc, char **argv)
 	VARIANTS(argc, argv, "", "decay_ms:0,arenas:1");
 	watcher = watch(CHECK_SECONDS);
 	cancelling();
-	if (!SANITIZED) {                      /* whose run-time library does not stand it */
-		if (getenv("T_SIGNALS_JUMPS")) /* POSIX promises nothing, and on a busy machine a few in a hundred crash or wait for ever */
-			jumping();
+	if (!SANITIZED) { /* whose run-time library does not stand it */
+		jumping(check_number("T_SIGNALS_JUMPS", 0));
 		jumping_between();
 		forking();
 	}

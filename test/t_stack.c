@@ -41,6 +41,11 @@ FRAME(by_frame, "mov %rbp, 16(%rsp)\n.cfi_offset rbp, -16\nlea 16(%rsp), %rbp\n.
       "mov 16(%rsp), %rbp\n.cfi_restore rbp\n.cfi_def_cfa rsp, 32")
 
 FRAME(outermost, ".cfi_undefined rip", "")
+FRAME(another_place, ".cfi_return_column rbx", "")
+FRAME(untold_rule, ".cfi_escape 0x16, 0x03, 0x01, 0x30", "")
+FRAME(handled_far, ".cfi_personality 0x10, personality\n.cfi_lsda 0x10, personality", "")
+FRAME(handled_unsigned, ".cfi_personality 0x13, personality\n.cfi_lsda 0x1b, personality", "")
+FRAME(handled, ".cfi_personality 0x1b, personality\n.cfi_lsda 0x1b, personality", "")
 FRAME(other_undefined, ".cfi_undefined rbx", "")
 FRAME(expression, ".cfi_remember_state\n.cfi_escape 0x0f, 0x02, 0x77, 0x20", ".cfi_restore_state")
 FRAME(in_register, ".cfi_register rbx, r12", "")
@@ -56,11 +61,15 @@ FRAME(too_deep,
       ".cfi_remember_state\n.cfi_remember_state\n.cfi_remember_state\n.cfi_remember_state\n.cfi_remember_state",
       ".cfi_restore_state\n.cfi_restore_state\n.cfi_restore_state\n.cfi_restore_state\n.cfi_restore_state")
 
+/* Never called: nothing is thrown. */
+__asm__(".text\npersonality:\n\tret");
+
 /* No information at all. */
 void untold(void (*)(void));
 __asm__(".text\nuntold:\n\tsub $24, %rsp\n\tcall *%rdi\nuntold_called:\n\tadd $24, %rsp\n\tret");
 
 static struct stack stack;
+int main(void);
 static volatile int after_call;
 
 __attribute__((noinline)) static void capture(void)
@@ -128,12 +137,17 @@ static void goes_on(void)
 	CASE(later, false);
 	CASE(by_frame, false);
 	CASE(other_undefined, false);
+	CASE(handled, false);
+	CASE(handled_far, false);
+	CASE(handled_unsigned, false);
 }
 
 static void ends(void)
 {
 	CASE(outermost, true);
 	CASE(expression, true);
+	CASE(another_place, true);
+	CASE(untold_rule, true);
 	CASE(in_register, true);
 	CASE(signals, true);
 	CASE(no_cfa, true);
@@ -174,6 +188,28 @@ static void stacks(void)
 	CHECK(!swapcontext(&back, &there));
 }
 
+/* What a report says of a place: where it lies in which file, if that is known. */
+static void says_place(uintptr_t place, bool known)
+{
+	char text[256], wanted[64];
+	struct text t;
+	text_init(&t, text, sizeof text);
+	stack.count = 1;
+	stack.frames[0] = place;
+	stack_put(&t, &stack);
+	snprintf(wanted, sizeof wanted, "%#zx", (size_t)place);
+	CHECK_SAY(strstr(text, wanted) && known == !!strstr(text, " (the program+0x"), "%s", text);
+}
+
+/* Of a handler, whose context says where. */
+static void from_context(bool known)
+{
+	ucontext_t context;
+	CHECK(!getcontext(&context));
+	stack_capture_context(&stack, &context);
+	CHECK(known ? stack.count > 1 && holds((uintptr_t)stack.frames[0], 1) : stack.count == 1);
+}
+
 int main(void)
 {
 	if (!_dl_find_object)
@@ -182,11 +218,16 @@ int main(void)
 		SKIP("a sanitizer's build has other frames");
 	capture();
 	CHECK(stack.count == 0); /* not before it was started */
+	from_context(false);
+	says_place((uintptr_t)main, false);
 	stack_start();
 	goes_on();
 	ends();
 	CHECK(deep(100) == 100 && stack.count == STACK_FRAMES);
 	stacks();
+	from_context(true);
+	says_place((uintptr_t)main, true);
+	says_place(16, false);
 	return 0;
 }
 

@@ -48,6 +48,10 @@ int main(int argc, char **argv)
 	if (SANITIZED)
 		SKIP("a sanitizer's own memory hides what is measured");
 	VARIANTS(argc, argv, "decay_ms:300", "decay_ms:0", "decay_ms:300,background:off");
+	char decay[16];
+	CHECK(pmd_option_get("decay_ms", decay, sizeof decay) == 0);
+	if (!strcmp(decay, "-1"))
+		SKIP("nothing goes back"); /* a setting of test/faults.py */
 	blocks = proc_table(BLOCKS * sizeof *blocks);
 	size_t start = proc_rss_kb();
 	for (size_t i = 0; i < BLOCKS; i++) {

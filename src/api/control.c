@@ -34,7 +34,7 @@ unsigned pmd_thread_arena(void)
 {
 	struct cache *c = cache_get();
 
-	return c && c->arena ? c->arena->index : 0;
+	return c ? c->arena->index : 0;
 }
 
 int pmd_thread_set_arena(unsigned index)

@@ -195,13 +195,10 @@ static const struct histogram batches = {
 
 static const char *error_name(size_t row, char *buf, size_t len)
 {
-	const char *name = errno_name((int)row);
 	struct text t;
 
-	if (name)
-		return name;
 	text_init(&t, buf, len);
-	text_put_number(&t, (int64_t)row);
+	text_put_errno(&t, (int)row);
 	return buf;
 }
 

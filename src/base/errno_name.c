@@ -23,3 +23,13 @@ const char *errno_name(int error)
 {
 	return error > 0 && (size_t)error < sizeof names / sizeof names[0] ? names[error] : NULL;
 }
+
+void text_put_errno(struct text *t, int error)
+{
+	const char *name = errno_name(error);
+
+	if (name)
+		text_put(t, name);
+	else
+		text_put_number(t, error);
+}

@@ -97,7 +97,6 @@ void relief_after_change(void)
 	size_t held = limit_held_bytes();
 
 	memcheck_define(&held, sizeof held);
-	memcheck_define(&held, sizeof held);
 	if (held > (size_t)OPTION(limit) || held > (size_t)OPTION(limit_hard))
 		give_back(held);
 }

@@ -3,9 +3,11 @@
  * A thread's cache: made at its first request, torn down when it ends, left behind in a forked child by threads that are
  * gone. And the start of the library.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
+#include "base/errno_name.h"
 #include "cache/cache.h"
 #include "cache/held.h"
 #include "cache/memcheck.h"
@@ -269,10 +271,54 @@ static void be_strict(void)
 			      memory_order_relaxed); /* a page that is guarded is none of a huge one */
 }
 
+/* Makes what each allocation needs. Returns 0, or an errno value and in *WHAT what there is none of. */
+static int make(const char **what)
+{
+	int error;
+
+	*what = "heap";
+	if ((error = heap_init()))
+		return error;
+	*what = "arena";
+	if (!arena_get(0))
+		return ENOMEM;
+	*what = "key for what a thread ends with";
+	return pthread_key_create(&exit_key, thread_exit);
+}
+
+/* Where the reason may lie. */
+static const char *hint(int error)
+{
+	switch (error) {
+	case ENOMEM:
+		return "look at RLIMIT_AS and RLIMIT_DATA (ulimit -v and -d), vm.max_map_count and "
+		       "vm.overcommit_memory";
+	case EAGAIN:
+		return "look at how many keys for threads the program makes (PTHREAD_KEYS_MAX), and at RLIMIT_MEMLOCK";
+	default:
+		return "look at system call filters (seccomp)";
+	}
+}
+
+static void complain(const char *what, int error)
+{
+	char buf[256];
+	struct text t;
+
+	text_init(&t, buf, sizeof buf);
+	text_put(&t, "no ");
+	text_put(&t, what);
+	text_put(&t, " can be made, so every allocation fails: ");
+	text_put_errno(&t, error);
+	text_put(&t, "; ");
+	text_put(&t, hint(error));
+	os_message(&t);
+}
+
 static bool init_locked(void)
 {
-	char buf[128];
-	struct text t;
+	const char *what;
+	int error;
 
 	options_init();
 	arena_init();
@@ -283,14 +329,12 @@ static bool init_locked(void)
 		be_strict();
 	if (memcheck_runs())
 		release_restrict(); /* memcheck does not know newer system calls */
-	if (!heap_init() && arena_get(0) && !pthread_key_create(&exit_key, thread_exit)) {
-		check_init();
-		return true;
+	if ((error = make(&what))) {
+		complain(what, error);
+		return false;
 	}
-	text_init(&t, buf, sizeof buf);
-	text_put(&t, "no address space for a heap: raise RLIMIT_AS (ulimit -v); every allocation fails");
-	os_message(&t);
-	return false;
+	check_init();
+	return true;
 }
 
 bool cache_init(void)

@@ -35,12 +35,12 @@ static void look_at_block(const struct slice *s, const char *p)
 /* A link that was written over leads elsewhere, or nowhere. */
 static void look_at_list(const struct slice *s)
 {
-	int32_t most = s->carved - 1 - slab_live(s), n = 0;
+	int32_t left = s->carved - 1 - slab_live(s);
+	const struct block *b = s->free;
 
-	for (const struct block *b = s->free; b; b = b->next, n++)
-		if (n == most || !slab_block_valid(s, b) || b->key != slab_key(s))
-			break;
-	if (n != most)
+	for (; left > 0 && b && slab_block_valid(s, b) && b->key == slab_key(s); left--)
+		b = b->next;
+	if (left || b)
 		report_damage(call, s, s->base, "the links in free blocks here were written over");
 }
 

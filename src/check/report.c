@@ -7,6 +7,9 @@
 
 #include <fcntl.h>
 
+/* Nobody may have to wait for who reads from a pipe, and a terminal is not to become the process's. */
+#define FILE_FLAGS (O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY)
+
 static struct lock lock; /* guards what follows */
 static char buf[16 << 10];
 static struct text text;
@@ -40,7 +43,7 @@ struct text *report_begin_in_handler(const char *call, const void *p)
 
 static void end(const struct stack *stack)
 {
-	int fd = options.report_file[0] ? os_open_file(options.report_file, O_WRONLY | O_CREAT | O_APPEND) : -1;
+	int fd = options.report_file[0] ? os_open_file(options.report_file, FILE_FLAGS) : -1;
 
 	text_put(&text, "\npmdalloc:   found in thread ");
 	text_put_hex(&text, os_thread_id());

@@ -150,7 +150,8 @@ static void *begin_large(struct slice *s, size_t size, enum origin origin)
 {
 	memset(s->base + size, seal_byte, large_pad(size));
 	large_set_asked(s, size, origin);
-	os_guard(s->base + guard_at(size), large_room(s) - guard_at(size));
+	if (arena_guards)
+		os_guard(s->base + guard_at(size), large_room(s) - guard_at(size));
 	return s->base;
 }
 

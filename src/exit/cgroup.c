@@ -41,7 +41,6 @@ static int open_cgroup(int *fd)
 
 static void say(int error)
 {
-	const char *name = errno_name(error);
 	char buf[512];
 	struct text t;
 
@@ -49,10 +48,7 @@ static void say(int error)
 	text_put(&t, "handoff_cgroup: no helper can be started in '");
 	text_put(&t, options.handoff_cgroup);
 	text_put(&t, "' (");
-	if (name)
-		text_put(&t, name);
-	else
-		text_put_number(&t, error);
+	text_put_errno(&t, error);
 	text_put(&t, error == EINVAL ? ": no cgroup of version 2, or an old kernel" : "");
 	text_put(&t, "); it stays in the process's own cgroup");
 	os_message(&t);

@@ -69,7 +69,7 @@ static bool is_retired(unsigned index)
 
 struct arena *arena_assign(void)
 {
-	unsigned best = ARENAS_MAX, usable = 0;
+	unsigned first = ARENAS_MAX, best = ARENAS_MAX, usable = 0;
 	struct arena *a;
 
 	for (unsigned i = 0; i < ARENAS_MAX && usable < spread; i++) {
@@ -78,8 +78,11 @@ struct arena *arena_assign(void)
 		usable++;
 		if (best == ARENAS_MAX || threads_in(i) < threads_in(best))
 			best = i;
+		first = min_size(first, i);
 	}
 	a = best < ARENAS_MAX ? arena_get(best) : NULL;
+	if (UNLIKELY(!a) && best != first) /* there is no memory for another */
+		a = arena_get(first);
 	if (a)
 		atomic_fetch_add_explicit(&a->threads, 1, memory_order_relaxed);
 	return a;

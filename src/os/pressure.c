@@ -63,16 +63,21 @@ static void put_path(struct text *t, char *buf, size_t room, const char *path)
 	text_put(t, path);
 }
 
-/* NAME in the cgroup that is the first LEN bytes of dir. False when the path is too long. */
-static bool put_group_path(const struct pressure *p, size_t len, const char *name, char *buf, size_t room)
+/* A file in a cgroup. All their names are shorter than 64 bytes. */
+struct group_path {
+	char text[PRESSURE_PATH + 64];
+};
+
+/* NAME in the cgroup that is the first LEN bytes of dir. */
+static const char *put_group_path(const struct pressure *p, size_t len, const char *name, struct group_path *path)
 {
 	struct text t;
 
-	text_init(&t, buf, room);
+	text_init(&t, path->text, sizeof path->text);
 	text_put_n(&t, p->dir, len);
 	text_put(&t, "/");
 	text_put(&t, name);
-	return t.len + 1 < t.room;
+	return path->text;
 }
 
 static bool exists(const char *path)
@@ -100,10 +105,10 @@ static size_t read_root_file(const char *path, char *buf, size_t len)
 
 static size_t read_group_file(const struct pressure *p, size_t len, const char *name, char *buf, size_t room)
 {
-	char path[PRESSURE_PATH + 64];
+	struct group_path path;
 
 	buf[0] = 0;
-	return len && put_group_path(p, len, name, path, sizeof path) ? os_read_file(path, buf, room) : 0;
+	return os_read_file(put_group_path(p, len, name, &path), buf, room);
 }
 
 static uint64_t number_at(const char *s)
@@ -248,9 +253,9 @@ static void locate_own(char *dir, size_t room, size_t *dir_len, size_t *root_len
 /* The machine's root cgroup is the machine. The root of a cgroup namespace is a cgroup as others. */
 static bool is_machine(const struct pressure *p)
 {
-	char path[PRESSURE_PATH + 64];
+	struct group_path path;
 
-	return !p->dir_len || !put_group_path(p, p->dir_len, "cgroup.events", path, sizeof path) || !exists(path);
+	return !p->dir_len || !exists(put_group_path(p, p->dir_len, "cgroup.events", &path));
 }
 
 /* --- what is listened to ---------------------------------------------------------------------------------------- */
@@ -283,31 +288,31 @@ static bool events_grew(struct pressure *p)
 
 static void open_events(struct pressure *p)
 {
-	char path[PRESSURE_PATH + 64];
+	struct group_path path;
 
 	p->limit_len = nearest_limit(p);
 	p->events_seen = p->events_from_ms = 0;
-	if (!p->limit_len || !put_group_path(p, p->limit_len, "memory.events", path, sizeof path))
+	if (!p->limit_len)
 		return;
-	p->events = os_open_file(path, O_RDONLY);
+	p->events = os_open_file(put_group_path(p, p->limit_len, "memory.events", &path), O_RDONLY);
 	if (p->events >= 0)
 		events_grew(p);
 }
 
 static void open_triggers(struct pressure *p)
 {
-	char path[PRESSURE_PATH + 64];
+	struct group_path path;
 	struct text t;
 
 	p->triggers_at_ms = 0;
 	p->without_triggers |= p->refuses_triggers && p->refuses_triggers();
 	if (p->without_triggers)
 		return;
-	if (p->group < 0 && p->own_group && put_group_path(p, p->dir_len, "memory.pressure", path, sizeof path))
-		p->group = open_trigger(path);
-	put_path(&t, path, sizeof path, "/proc/pressure/memory");
+	if (p->group < 0 && p->own_group)
+		p->group = open_trigger(put_group_path(p, p->dir_len, "memory.pressure", &path));
+	put_path(&t, path.text, sizeof path.text, "/proc/pressure/memory");
 	if (p->machine < 0)
-		p->machine = open_trigger(path);
+		p->machine = open_trigger(path.text);
 }
 
 static void open_group(struct pressure *p)
@@ -653,16 +658,17 @@ static void sleep_on_futex(struct pressure *p, int64_t ms)
 		os_wait(&p->woken, 0, ms);
 }
 
-/* Answers false, with nothing in FDS, when it cannot be polled. */
+/*
+ * Answers false, with nothing in FDS, when it cannot be polled. Interrupted, it has found nothing: who waits looks at the
+ * time before it is tried again.
+ */
 static bool poll_all(struct pollfd *fds, int64_t ms)
 {
 	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 	long n;
 
-	do /* the kernel leaves in T what remains */
-		n = os_syscall(SYS_ppoll, (long)fds, PLACES, ms < 0 ? 0 : (long)&t, 0, 0, 0);
-	while (n == -EINTR);
-	return n >= 0;
+	n = os_syscall(SYS_ppoll, (long)fds, PLACES, ms < 0 ? 0 : (long)&t, 0, 0, 0);
+	return n >= 0 || n == -EINTR;
 }
 
 /* One that is broken, as its cgroup is gone, would be ready for ever. */
