@@ -10,7 +10,8 @@ SLICE_SHIFT, SLICES_PER_REGION, HEAPS = 16, 32, 64
 ID_MASK = (1 << 64) - 1
 FREE, SLAB, LARGE, INNER = range(4)
 REGION_STATES = ("untouched", "clean", "dirty", "releasing", "active")
-SEAL_BITS, SEAL_STATES = 20, ("never handed out", "free", "in quarantine", "live")
+SEAL_SIZE_BITS, SEAL_STATE_AT, SEAL_BITS = 17, 19, 21  # see src/cache/seal.h
+SEAL_STATES = ("never handed out", "free", "in quarantine", "live")
 ORIGINS = ("malloc", "operator new", "operator new[]", "?")
 SLOT_BYTES, PAGE, SLOT_STATES = 8192, 4096, ("unused", "live", "freed")
 
@@ -58,10 +59,10 @@ def seal_text(slab, block):
     says = (there ^ (word << SEAL_BITS & ID_MASK)) * integer(variable("seal_inverse")) & ID_MASK
     if says >> SEAL_BITS:
         return "its seal is broken: something was written behind it" if there else "free"
-    state = says >> 18
+    state = says >> SEAL_STATE_AT
     if state != 3:
         return SEAL_STATES[state]
-    return f"live, {says & 0xffff} bytes of {ORIGINS[says >> 16 & 3]}"
+    return f"live, {says & (1 << SEAL_SIZE_BITS) - 1} bytes of {ORIGINS[says >> SEAL_SIZE_BITS & 3]}"
 
 
 def slab_text(slab, address):

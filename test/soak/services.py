@@ -597,7 +597,6 @@ class Postgres(Service):
         """What is left over of a server that is gone goes soon: until then a new one refuses to start."""
         self.disconnect()
         if self.process.poll() is None and self.victim != self.process.pid:
-            self.was_killed = False
             self.until(self.connect)
         else:
             self.reap()
