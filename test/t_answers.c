@@ -1886,6 +1886,7 @@ int main(int argc, char **argv)
 		return run_again(argv[1]);
 	if (getenv("NO_HEAP"))
 		return pmd_malloc(1) ? with_little() : without_heap();
+	guard_begin(); /* as the library's constructor does, which is not linked here */
 	for (size_t i = 0; i < LENGTH(cases); i++) {
 		pid_t pid = fork();
 		int status;
