@@ -258,7 +258,7 @@ static void purge_written(bool circle)
 	pthread_t thread;
 	CHECK(pthread_create(&thread, NULL, take_and_free_all, NULL) == 0 && pthread_join(thread, NULL) == 0);
 	if (circle)
-		memcpy(block, (const void *)&block, sizeof block);
+		memcpy(block, (const void *)&block, sizeof(uintptr_t));
 	else
 		memset(block, 0x41, 8);
 	pmd_release();
