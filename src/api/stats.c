@@ -205,7 +205,7 @@ static void add_region(struct walk *w, struct region *r)
 {
 	uint32_t used = atomic_load_explicit(&r->used, memory_order_relaxed);
 	uint32_t touched = atomic_load_explicit(&r->touched, memory_order_relaxed);
-	size_t free_slices = (size_t)__builtin_popcount(~used), free;
+	size_t free_slices = (size_t)__builtin_popcount(~used), free, dirty;
 	struct finding f = {.large = false};
 
 	if (atomic_load_explicit(&r->state, memory_order_relaxed) != REGION_ACTIVE) {
@@ -213,17 +213,18 @@ static void add_region(struct walk *w, struct region *r)
 		return;
 	}
 	find(w, &f, r);
-	free = (free_slices << SLICE_SHIFT) + f.free_bytes;
+	/* A slice that was free may have become a slab's meanwhile, and be in both figures. */
+	free = min_size((free_slices << SLICE_SHIFT) + f.free_bytes, REGION_BYTES);
+	dirty = ((size_t)__builtin_popcount(~used & touched) << SLICE_SHIFT) + f.free_bytes - f.idle_bytes;
 	w->stats->regions_active++;
 	w->stats->pte_pages_held += touched != 0;
 	w->stats->free_in_active_bytes += free;
 	w->stats->free_slice_bytes += free_slices << SLICE_SHIFT;
-	w->stats->free_in_active_dirty_bytes +=
-		((size_t)__builtin_popcount(~used & touched) << SLICE_SHIFT) + f.free_bytes - f.idle_bytes;
+	w->stats->free_in_active_dirty_bytes += min_size(dirty, free);
 	if (!w->detail)
 		return;
 	count_holders(w, &f, free);
-	count_occupancy(w, f.live_bytes);
+	count_occupancy(w, min_size(f.live_bytes, REGION_BYTES));
 }
 
 static void add_heap(struct walk *w, struct heap *h)
