@@ -12,10 +12,11 @@
 
 #include <pthread.h>
 
-#define SLICE   (64 * KIB) /* in slabs of four */
-#define MOST    (256 * MIB / SLICE)
-#define WAIT_MS 10000
-#define CROWD   100
+#define SLICE      (64 * KIB) /* in slabs of four */
+#define REGION_KIB 2048
+#define MOST       (256 * MIB / SLICE)
+#define WAIT_MS    10000
+#define CROWD      100
 
 enum host { NEVER, MADVISE, ALWAYS };
 
@@ -163,7 +164,8 @@ static void never(void)
 static void check_end(size_t pte_kb)
 {
 	verify();
-	CHECK(look().huge_kb == 0);
+	/* The slab that is allocated from is not purged, and may be alone in its region. */
+	CHECK(look().huge_kb <= REGION_KIB);
 	free_where(all);
 	pmd_release();
 	CHECK_SAY(!proc_frees_page_tables() || proc_pte_kb() <= pte_kb + 64, "VmPTE %zu kB, %zu at the start",

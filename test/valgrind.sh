@@ -43,7 +43,7 @@ expect() {
 }
 
 expect clean 'ERROR SUMMARY: 0 errors' 'no leaks are possible'
-expect leak 'definitely lost: 1,234 bytes in 1 blocks' 'by 0x.*: block (buggy.c'
+expect leak 'definitely lost: 1,234 bytes in 1 blocks' 'by 0x.*: block (.*buggy.c'
 expect overrun 'Invalid write of size 1' '0 bytes after a block of size 100 alloc'
 expect underrun 'Invalid write of size 1'
 expect use-after-free 'Invalid read of size 1' '50 bytes inside a block of size 200 free'
