@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A fork in the middle of a change to the heap: the thread that was making it is not there in the child, which uses the
- * heap all the same, with what the parent had free in it, and reserves no second one.
+ * heap all the same, with what the parent had free in it, and reserves no second one. Nor does the child take a change
+ * that will never be finished for misuse.
  */
 #include "api.h"
 #include "inject.h"
 #include "internals.h"
 #include "proc.h"
 #include "random.h"
+
+#define check_failed library_check_failed
+#include "cache/states.h"
+#undef check_failed
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -151,10 +156,79 @@ static void at_any_moment(void)
 	check_say("the lock was held after %zu forks\n", locked);
 }
 
-int main(void)
+/* ---- While a slab is purged -------------------------------------------------------------------------------------- */
+
+#define BLOCKS 64
+#define SIZE   2800
+
+/* Leaves a slab to nobody, with one live block and a list of free ones. */
+static void *leave_a_slab(void *kept)
+{
+	void *all[BLOCKS];
+
+	for (size_t i = 0; i < BLOCKS; i++)
+		CHECK((all[i] = t_malloc(SIZE)));
+	for (size_t i = 1; i < BLOCKS; i++)
+		t_free(all[i]);
+	*(void **)kept = all[0];
+	return NULL;
+}
+
+/* A child that inherits S as it is between the two steps in which a purge takes blocks off its list; how it ends. */
+static int end_with(struct slice *s, enum slab_state state)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_child(60);
+		slab_set_state(s, state);
+		s->free = NULL;
+		exit(0);
+	}
+	return check_wait(pid);
+}
+
+static int while_it_is_purged(void)
+{
+	pthread_t thread;
+	struct slice *s;
+	void *kept;
+	int status;
+
+	t_free(filled(SIZE)); /* who has never used the heap does not look at it */
+	CHECK(pthread_create(&thread, NULL, leave_a_slab, &kept) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+	s = heap_slice_anywhere(kept);
+	CHECK(slab_get_state(s) == SLAB_HELD && s->free && !s->purged);
+	status = end_with(s, SLAB_HELD);
+	CHECK_SAY(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "a torn list went unnoticed: %x",
+		  (unsigned)status);
+	CHECK(end_with(s, SLAB_PURGING) == 0);
+	return 0;
+}
+
+/* In a process that is started with check:strict, where the lists are looked at when it exits. */
+static void while_a_slab_is_purged(const char *program)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		setenv("PMDALLOC_CONF", "check:strict", 1);
+		execl("/proc/self/exe", program, "strict", NULL);
+		_exit(127);
+	}
+	CHECK(check_wait(pid) == 0);
+}
+
+int main(int argc, char **argv)
 {
 	if (SANITIZED)
 		SKIP("a sanitizer's own allocator hangs in the child of a fork of threads");
+	if (argc > 1)
+		return while_it_is_purged();
+	while_a_slab_is_purged(argv[0]);
 	CHECK(pmd_option_set("decay_ms", "-1") == 0);
 	while_it_grows();
 	at_any_moment();

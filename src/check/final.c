@@ -32,6 +32,15 @@ static void look_at_block(const struct slice *s, const char *p)
 		report_damage(call, s, p, "this free block was written to after its release");
 }
 
+/*
+ * Whether a thread was purging S, and may have been in the middle of it, when this process was forked. Here that thread is
+ * not, and never will S be anything else.
+ */
+static bool was_being_purged(const struct slice *s)
+{
+	return slab_get_state(s) == SLAB_PURGING;
+}
+
 /* A link that was written over leads elsewhere, or nowhere. */
 static void look_at_list(const struct slice *s)
 {
@@ -53,7 +62,7 @@ static void look_at_slab(const struct slice *s)
 	for (size_t i = 1; i < s->carved; i++)
 		if (!is_purged(s, s->base + i * s->block_size))
 			look_at_block(s, s->base + i * s->block_size);
-	if (!s->purged)
+	if (!s->purged && !was_being_purged(s))
 		look_at_list(s);
 }
 
