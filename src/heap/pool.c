@@ -93,9 +93,9 @@ void pool_add_clean(struct heap *h, size_t i)
 /* ---- Handing out and taking back --------------------------------------------------------------------------------- */
 
 /*
- * A long request has taken CLEAN regions, as the dirty ones are too scattered for it. Where blocks grow, those are what
- * earlier ones left, and would be there beside them until decay finds that nobody wanted them: as many go at once, but
- * no more than a few in each tick, since others may want them soon.
+ * A long request, or a block that grows in place, has taken CLEAN regions, as the dirty ones are too scattered for it, or
+ * elsewhere. Where blocks grow, those are what earlier ones left, and would be there beside them until decay finds that
+ * nobody wanted them: as many go at once, but no more than a few in each tick, since others may want them soon.
  */
 static void outgrow(struct heap *h, size_t clean)
 {
