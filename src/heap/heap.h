@@ -195,6 +195,9 @@ extern HIDDEN uintptr_t heap_first_mask;
 /* False: heap_first_slice() always leads to a descriptor without blocks. Set before heap_init. */
 extern HIDDEN bool heap_has_fast_path;
 
+/* No more address space than this is reserved at first. Set before heap_init. */
+extern HIDDEN size_t heap_reserve_most;
+
 /* Some heap has grown. Whoever wants to know clears it. */
 extern HIDDEN _Atomic bool heap_has_grown;
 
