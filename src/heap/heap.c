@@ -263,6 +263,20 @@ struct slice *heap_slice_anywhere(const void *p)
 	return NULL;
 }
 
+bool heap_reserves(const void *p)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		const struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+
+		if (!h)
+			return false;
+		if ((uintptr_t)p - (uintptr_t)h->mapping <
+		    (uintptr_t)h->base - (uintptr_t)h->mapping + h->region_count * REGION_BYTES)
+			return true;
+	}
+	return false;
+}
+
 /* ---- Growth ------------------------------------------------------------------------------------------------------ */
 
 static bool commit_to(struct heap *h, size_t regions)

@@ -216,6 +216,9 @@ _Static_assert(sizeof(struct slice) == 1 << 7, "the shift above");
 /* The descriptor of the slice that P lies in; NULL when P is in no heap. */
 struct slice *heap_slice_anywhere(const void *p);
 
+/* Whether P is an address that a heap has reserved, for its descriptors or for blocks, used or not. */
+bool heap_reserves(const void *p);
+
 #define COUNT_ADD(counter, n) atomic_fetch_add_explicit(&heap_counters.counter, (n), memory_order_relaxed)
 #define COUNT_SUB(counter, n) atomic_fetch_sub_explicit(&heap_counters.counter, (n), memory_order_relaxed)
 #define COUNT_GET(counter)    atomic_load_explicit(&heap_counters.counter, memory_order_relaxed)
