@@ -15,7 +15,7 @@
 #define SLICE      (64 * KIB) /* in slabs of four */
 #define REGION_KIB 2048
 #define MOST       (256 * MIB / SLICE)
-#define WAIT_MS    10000
+#define WAIT_MS    30000
 #define CROWD      100
 
 enum host { NEVER, MADVISE, ALWAYS };
@@ -168,6 +168,9 @@ static void check_end(size_t pte_kb)
 	CHECK(look().huge_kb <= REGION_KIB);
 	free_where(all);
 	pmd_release();
+	/* The background thread may be in the middle of giving regions back. */
+	for (int waited = 0; waited < WAIT_MS && proc_frees_page_tables() && proc_pte_kb() > pte_kb + 64; waited += 100)
+		proc_sleep_ms(100);
 	CHECK_SAY(!proc_frees_page_tables() || proc_pte_kb() <= pte_kb + 64, "VmPTE %zu kB, %zu at the start",
 		  proc_pte_kb(), pte_kb);
 }
@@ -233,7 +236,9 @@ static void sparse_and_dense(void)
 	huge_kb = look().huge_kb;
 	proc_sleep_ms(1000);
 	CHECK_SAY(look().huge_kb >= huge_kb, "%zu kB of huge pages, %zu before", look().huge_kb, huge_kb);
-	CHECK_SAY(proc_rss_kb() + 1024 >= rss_kb, "VmRSS %zu kB, %zu before", proc_rss_kb(), rss_kb);
+	/* Some regions came in small pages, to see what is touched of them. */
+	CHECK_SAY(proc_rss_kb() + 1024 + (rss_kb - huge_kb) / 4 >= rss_kb, "VmRSS %zu kB, %zu before", proc_rss_kb(),
+		  rss_kb);
 	free_where(nearly_all);
 	for (int waited = 0; waited < WAIT_MS && proc_rss_kb() > rss_kb / 4; waited += 100)
 		proc_sleep_ms(100);
