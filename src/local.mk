@@ -40,13 +40,13 @@ PMD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fexceptions -fno-builtin-malloc -
 if OVERRIDE
 PMD_CPPFLAGS_LIB += -DPMD_OVERRIDE
 PMD_SOURCES += src/api/compat.c src/api/cxx.c src/api/runtime.h src/exit/override.c LD_PRELOAD/sandbox.c
-RUNTIME_DYNAMIC = src/exit/at_exit.c src/api/runtime_dynamic.c LD_PRELOAD/identity.c
+RUNTIME_DYNAMIC = src/exit/at_exit.c src/api/runtime_dynamic.c LD_PRELOAD/identity.c LD_PRELOAD/deepbind.c
 RUNTIME_STATIC = src/api/runtime_static.c
 else
 PMD_SOURCES += src/exit/at_exit.c
 endif
 EXTRA_DIST += src/README.md src/start.ld src/os/thread_clone.c src/os/thread_pthread.c src/api/compat.c src/api/cxx.c src/api/runtime.h \
-	src/api/runtime_dynamic.c src/api/runtime_static.c src/exit/at_exit.c src/exit/override.c LD_PRELOAD/sandbox.c LD_PRELOAD/identity.c
+	src/api/runtime_dynamic.c src/api/runtime_static.c src/exit/at_exit.c src/exit/override.c LD_PRELOAD/sandbox.c LD_PRELOAD/identity.c LD_PRELOAD/deepbind.c
 
 libpmdalloc_la_SOURCES = $(PMD_SOURCES) $(RUNTIME_DYNAMIC)
 libpmdalloc_la_CPPFLAGS = $(PMD_CPPFLAGS_LIB)

@@ -67,7 +67,7 @@ endif
 # A sanitizer's run-time library has operators of its own.
 if OVERRIDE
 if !SANITIZED
-COMPILED_TESTS += test/t_cxx_runtime
+COMPILED_TESTS += test/t_cxx_runtime test/t_deepbind
 endif
 endif
 
@@ -236,12 +236,16 @@ AM_TESTS_ENVIRONMENT += PMD_BUILD='$(abs_top_builddir)'; export PMD_BUILD; unset
 
 if OVERRIDE
 if !SANITIZED
-check_LTLIBRARIES = libfaulty.la
+check_LTLIBRARIES = libfaulty.la test/libdeep.la test/libinner.la
 endif
 endif
 libfaulty_la_SOURCES = test/faulty.c
 libfaulty_la_LIBADD = libpmdalloc.la
 libfaulty_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -rpath /nowhere
+test_libdeep_la_SOURCES = test/deep.c
+test_libdeep_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -rpath /nowhere -Wl,-rpath,$(abs_top_builddir)/test/.libs
+test_libinner_la_SOURCES = test/deep.c
+test_libinner_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -rpath /nowhere
 
 test_t_answers_SOURCES = test/t_answers.c test/inject.c
 test_t_answers_CPPFLAGS = $(INJECTED_CPPFLAGS)
@@ -265,6 +269,9 @@ test_t_cxx_LDADD = $(LINK_LIBRARY)
 test_t_cxx_LDFLAGS = $(LINK_IN_PLACE)
 test_t_cxx_runtime_LDADD = $(LINK_LIBRARY)
 test_t_cxx_runtime_LDFLAGS = $(LINK_IN_PLACE)
+test_t_deepbind_CPPFLAGS = $(AM_CPPFLAGS) -DMODULE='"$(abs_top_builddir)/test/.libs/libdeep.so"'
+test_t_deepbind_LDADD = $(LINK_LIBRARY)
+test_t_deepbind_LDFLAGS = $(LINK_IN_PLACE)
 test_t_dlopen_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
 test_t_exhausted_LDADD = $(LINK_LIBRARY)
 test_t_exhausted_LDFLAGS = $(LINK_IN_PLACE)

@@ -171,6 +171,21 @@ static void access_before_first(void)
 	culprit();
 }
 
+/* The heap ends where it has grown to, and begins with a large block, the first of all. */
+static void access_beyond_heap(void)
+{
+	allocator(24);
+	block += GIB;
+	culprit();
+}
+
+static void access_below_heap(void)
+{
+	allocator(LARGE);
+	block -= 1;
+	culprit();
+}
+
 static void underrun(void)
 {
 	allocator(24);
@@ -607,6 +622,8 @@ static const struct check_case cases[] = {
 	 SIGSEGV,
 	 {"memory before a block", "size 24"},
 	 {allocator, culprit}},
+	{"beyond the heap", STRICT, access_beyond_heap, SIGSEGV, {"access(", "did not hand out"}, {culprit}},
+	{"below the heap", STRICT, access_below_heap, SIGSEGV, {"access(", "before the first block"}, {culprit}},
 	{"link, cleared", "guard_rate:0", link_cleared, SIGABRT, {"malloc(", "a link in", "missing"}, {take_all}},
 	{"link, cleared, goes on", "guard_rate:0,abort:false", link_cleared, 0, {"malloc(", "missing"}, {take_all}},
 	{"link, wild",

@@ -49,6 +49,14 @@ expect underrun 'Invalid write of size 1'
 expect use-after-free 'Invalid read of size 1' '50 bytes inside a block of size 200 free'
 expect uninitialised 'Conditional jump or move depends on uninitialised'
 
+# What is reserved costs memcheck memory and time, whether it is used or not.
+reserved=$(LD_PRELOAD=$library PMDALLOC_CONF=stats:json valgrind -q "$dir/test/buggy" clean 2>&1 |
+	sed -n 's/.*"heap_reserved": *\([0-9]*\).*/\1/p')
+if [ "${reserved:-0}" -lt 1 ] || [ "$reserved" -gt $((16 << 30)) ]; then
+	echo "under valgrind ${reserved:-no} bytes are reserved" >&2
+	exit 1
+fi
+
 # Our own tests, as far as they start no copies of themselves.
 for test in t_api t_stats t_thread_exit; do
 	status=0

@@ -28,7 +28,7 @@ static void report(const void *p, const void *context)
 	const struct slice *torn = NULL;
 	struct text *t = NULL;
 
-	if (guard_reaches(p) || none_has(p) || (cache_strict && heap_slice_anywhere(p)))
+	if (guard_reaches(p) || none_has(p) || (cache_strict && heap_reserves(p)))
 		t = report_begin_in_handler("access", p);
 	else if ((torn = cache_torn()))
 		t = report_begin_in_handler("malloc", torn->free);

@@ -21,6 +21,7 @@ static struct slice no_slice;
 struct slice *heap_first_slices = &no_slice;
 uintptr_t heap_first_mask;
 bool heap_has_fast_path = true;
+size_t heap_reserve_most = SIZE_MAX;
 _Atomic bool heap_has_grown;
 struct heap *_Atomic heaps[HEAPS_MAX];
 struct heap_counters heap_counters;
@@ -262,6 +263,20 @@ struct slice *heap_slice_anywhere(const void *p)
 	return NULL;
 }
 
+bool heap_reserves(const void *p)
+{
+	for (int i = 0; i < HEAPS_MAX; i++) {
+		const struct heap *h = atomic_load_explicit(&heaps[i], memory_order_acquire);
+
+		if (!h)
+			return false;
+		if ((uintptr_t)p - (uintptr_t)h->mapping <
+		    (uintptr_t)h->base - (uintptr_t)h->mapping + h->region_count * REGION_BYTES)
+			return true;
+	}
+	return false;
+}
+
 /* ---- Growth ------------------------------------------------------------------------------------------------------ */
 
 static bool commit_to(struct heap *h, size_t regions)
@@ -325,7 +340,8 @@ int heap_init(void)
 	int error;
 
 	place_seed = os_random();
-	error = reserve(&heap_first, power_above((size_t)OPTION(reserve_gib) << 30), 4 * REGION_BYTES);
+	error = reserve(&heap_first, min_size(power_above((size_t)OPTION(reserve_gib) << 30), heap_reserve_most),
+			4 * REGION_BYTES);
 	if (error)
 		return error;
 	bitmap = align_up(heap_first.region_count / 8 + 8, CACHE_LINE);

@@ -195,6 +195,9 @@ extern HIDDEN uintptr_t heap_first_mask;
 /* False: heap_first_slice() always leads to a descriptor without blocks. Set before heap_init. */
 extern HIDDEN bool heap_has_fast_path;
 
+/* No more address space than this is reserved at first. Set before heap_init. */
+extern HIDDEN size_t heap_reserve_most;
+
 /* Some heap has grown. Whoever wants to know clears it. */
 extern HIDDEN _Atomic bool heap_has_grown;
 
@@ -212,6 +215,9 @@ _Static_assert(sizeof(struct slice) == 1 << 7, "the shift above");
 
 /* The descriptor of the slice that P lies in; NULL when P is in no heap. */
 struct slice *heap_slice_anywhere(const void *p);
+
+/* Whether P is an address that a heap has reserved, for its descriptors or for blocks, used or not. */
+bool heap_reserves(const void *p);
 
 #define COUNT_ADD(counter, n) atomic_fetch_add_explicit(&heap_counters.counter, (n), memory_order_relaxed)
 #define COUNT_SUB(counter, n) atomic_fetch_sub_explicit(&heap_counters.counter, (n), memory_order_relaxed)

@@ -28,6 +28,9 @@ enum {
 	HOST_MS = 1000,        /* how long what was read of that setting holds */
 	FORK_MS = 60000,       /* after a fork nothing is collapsed: what is shared would be copied */
 	BATCH = 64,
+	TOUCHED_PAGES = 384, /* of 512 */
+	TRUSTED_SHARE = 4, /* of the heap, that may come as huge pages before the next look at what is touched of it */
+	TRUSTED_REGIONS = 32,
 	DENSE_PAGES = 480, /* of 512 */
 	DENSE_TICKS = 2,
 	TRIED = UINT8_MAX,
@@ -134,22 +137,47 @@ void huge_rest(void)
 
 /* ---- How full a region is ---------------------------------------------------------------------------------------- */
 
-/* An estimate: what is in the region may change meanwhile. */
-static size_t live_bytes(struct region *r)
+/* Estimates: what is in the region may change meanwhile. */
+struct content {
+	size_t bytes;   /* of live blocks */
+	size_t touched; /* of those, what programs use for certain: of a block of many pages one */
+};
+
+static struct content content_of(struct region *r)
 {
-	size_t bytes = 0;
+	struct content c = {0};
 
 	for (uint32_t left = atomic_load_explicit(&r->used, memory_order_relaxed); left; left &= left - 1) {
 		const struct slice *s = r->slices + __builtin_ctz(left);
 		enum slice_kind kind = slice_kind(s);
 		int32_t live = kind == SLICE_SLAB ? slice_live(s) : 0;
+		size_t size = kind == SLICE_SLAB ? SLICE_GET(s, block_size) : 0;
 
-		if (kind == SLICE_SLAB)
-			bytes += (size_t)(live > 0 ? live : 0) * SLICE_GET(s, block_size);
-		else if (kind != SLICE_INNER)
-			bytes += SLICE_BYTES;
+		if (kind == SLICE_SLAB) {
+			c.bytes += (size_t)(live > 0 ? live : 0) * size;
+			c.touched += (size_t)(live > 0 ? live : 0) * min_size(size, PAGE_BYTES);
+		} else if (kind != SLICE_INNER) {
+			c.bytes += SLICE_BYTES;
+		}
 	}
-	return bytes;
+	return c;
+}
+
+static size_t live_bytes(struct region *r)
+{
+	return content_of(r).bytes;
+}
+
+static size_t resident_pages(struct region *r)
+{
+	unsigned char pages[PAGES];
+	size_t n = 0;
+
+	if (os_resident(r->base, REGION_BYTES, pages))
+		return 0;
+	for (size_t i = 0; i < PAGES; i++)
+		n += pages[i] & 1;
+	return n;
 }
 
 static bool is_mostly_full(struct region *r)
@@ -193,27 +221,51 @@ static void advise(bool fast, uint64_t now)
 		calm_down(now);
 }
 
-static bool is_filled(const struct filling *f)
+enum filled { SPARSE, UNTOUCHED, DENSE };
+
+static bool is_touched(struct filling *f, struct region *r)
+{
+	size_t held = limit_held_bytes() >> REGION_SHIFT;
+
+	if (!(f->small >> f->next & 1))
+		return f->trusted && f->trusted--;
+	f->trusted = !release_is_restricted() && resident_pages(r) >= TOUCHED_PAGES
+			     ? (unsigned)max_size(held / TRUSTED_SHARE, TRUSTED_REGIONS)
+			     : 0;
+	return f->trusted;
+}
+
+static enum filled how_filled(struct filling *f)
 {
 	struct region *r = f->fetched[f->next];
+	struct content c = r ? content_of(r) : (struct content){0};
 
-	return r && live_bytes(r) >= REGION_BYTES / 2;
+	if (c.bytes < REGION_BYTES / 2)
+		return SPARSE;
+	return c.touched >= REGION_BYTES / 2 || is_touched(f, r) ? DENSE : UNTOUCHED;
 }
 
 void huge_before_take(struct filling *f)
 {
 	uint64_t now, before = f->fetched_ms;
+	enum filled filled = SPARSE;
 
 	if (!is_growth(1) || limit_held_bytes() < SMALL_HEAP)
 		return;
 	f->fetched_ms = now = now_ms();
 	note_growth(now);
-	advise(now - before <= FILL_MS && is_filled(f) && host_at(now) >= HOST_MADVISE, now);
+	if (now - before <= FILL_MS && host_at(now) >= HOST_MADVISE)
+		filled = how_filled(f);
+	if (filled == UNTOUCHED)
+		huge_rest();
+	else
+		advise(filled == DENSE, now);
 }
 
 void huge_after_take(struct filling *f, struct region *r)
 {
 	f->fetched[f->next] = r;
+	f->small = (f->small & ~(1u << f->next)) | (unsigned)!advice_is_huge() << f->next;
 	f->next = (f->next + 1) % FILLING_REGIONS;
 }
 
@@ -251,18 +303,6 @@ static bool has_aged(struct region *r)
 	if (dense < DENSE_TICKS)
 		atomic_store_explicit(&r->dense, dense + 1, memory_order_relaxed);
 	return dense >= DENSE_TICKS;
-}
-
-static size_t resident_pages(struct region *r)
-{
-	unsigned char pages[PAGES];
-	size_t n = 0;
-
-	if (os_resident(r->base, REGION_BYTES, pages))
-		return 0;
-	for (size_t i = 0; i < PAGES; i++)
-		n += pages[i] & 1;
-	return n;
 }
 
 /* All regions are aged; the first of them that may be collapsed, from where the last search ended, are stored. */

@@ -16,13 +16,17 @@
 /*
  * What an arena remembers of the regions that it has fetched. Many at a time is not fast filling when nobody fills them:
  * a thousand threads that take a slab of each class, and of each slab a block or two. So it counts how full the region
- * is that was fetched some regions ago.
+ * is that was fetched some regions ago. Of a block of many pages nobody knows how many are touched: buffers for connections
+ * may use one of sixteen. Where most blocks are such, the kernel is asked what is there of a region that came in small pages.
+ * What it says is believed for some regions, and then a few come in small pages again.
  */
 enum { FILLING_REGIONS = 8 };
 struct filling {
 	uint64_t fetched_ms; /* when it last needed another region */
 	struct region *fetched[FILLING_REGIONS];
-	unsigned next; /* the place of the oldest */
+	unsigned next;    /* the place of the oldest */
+	unsigned small;   /* a bit for each that came in small pages */
+	unsigned trusted; /* regions of blocks of many pages that are taken for touched */
 };
 
 /* An arena whose regions are all full is about to take another from the heap; then it has it. Its lock guards F. */
