@@ -13,6 +13,8 @@
 
 #ifdef PMD_HOOKED
 #define WAVES 2 /* for Valgrind */
+#elif defined(PMD_FAULTS)
+#define WAVES 4 /* for test/faults.py, which runs it a thousand times */
 #else
 #define WAVES 20
 #endif
