@@ -12,7 +12,7 @@
 
 #define BLOCK 1024
 #ifdef PMD_FAULTS
-#define TOUCHED (8 * MIB) /* test/faults.py runs it a thousand times */
+#define TOUCHED (24 * MIB) /* test/faults.py runs it a thousand times */
 #else
 #define TOUCHED (64 * MIB)
 #endif
