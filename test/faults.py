@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 PAGE = 4096
 PLACE = struct.Struct("<I4xq36s4xQQ")  # struct inject_site
@@ -123,6 +124,8 @@ class Runner:
         self.rows = collections.defaultdict(collections.Counter)  # by site and call
         self.errnos = collections.defaultdict(collections.Counter)  # cases by errno of the same
         self.failures = []
+        self.seconds = collections.Counter()  # by program
+        self.cases = collections.Counter()
 
     def run(self, case):
         """Returns the verdict, and what was called."""
@@ -132,6 +135,7 @@ class Runner:
         with tempfile.NamedTemporaryFile(prefix="faults.") as table:
             table.truncate(PAGE + PLACES * PLACE.size)
             environment["FAULTS_TABLE"] = table.name
+            started = time.monotonic()
             program = os.path.join(self.args.directory, "f_" + case.program)
             try:
                 done = subprocess.run([program, case.setting], env=environment, capture_output=True, timeout=self.args.seconds,
@@ -139,6 +143,8 @@ class Runner:
                 status, said = done.returncode, done.stderr.decode(errors="replace")
             except subprocess.TimeoutExpired:
                 status, said = -signal.SIGALRM, ""
+            self.seconds[case.program] += time.monotonic() - started
+            self.cases[case.program] += 1
             found, refused = places(table.name)
         result = verdict(status, said, refused)
         if result not in (None, "ended", "refused"):
@@ -205,6 +211,8 @@ def print_table(runner, all_sites):
     reached = {site for site, _ in runner.rows}
     print(f"{len(reached & all_sites)} of {len(all_sites)} functions that call the kernel, "
           f"{sum(total.values())} cases, {len(runner.failures)} failures")
+    print("runs and their seconds: " + ", ".join(
+        f"{program} {runner.cases[program]} {seconds:.0f}" for program, seconds in sorted(runner.seconds.items())))
     left = sorted(all_sites - reached)
     if left:
         print("not reached by these programs: " + " ".join(left))

@@ -148,7 +148,7 @@ test_f_turns_SOURCES = test/t_turns.c $(FAULTED_SOURCES)
 test_f_turns_CPPFLAGS = $(FAULTED_CPPFLAGS)
 test_f_turns_LDADD = $(INJECTED_LIBRARY)
 
-# Each call site with each errno, for n = 1, 2, ... up to FAULT_STEPS, and at random: hours with FAULT_STEPS=1000000.
+# Each call site with each errno, for n = 1, 2, ... up to FAULT_STEPS, and at random: some 20 minutes, and hours with FAULT_STEPS=1000000.
 check-faults: test/f_random$(EXEEXT) $(FAULTED_MORE)
 	python3 $(srcdir)/test/faults.py --source $(srcdir) --steps $${FAULT_STEPS:-3} $(FAULTS) test
 .PHONY: check-faults

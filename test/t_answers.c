@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
@@ -718,6 +719,50 @@ static void ring_that_is_stuck(void)
 	CHECK(!uring_close() && answered == 5);
 	uring_reap(false);
 	CHECK(answered == 10 && refused == 10);
+}
+
+/* ---- A lock that is never dropped ------------------------------------------------------------------------------- */
+
+static jmp_buf away;
+static int heard; /* the end of a pipe that is in stderr's place */
+
+static long leave(const long args[6])
+{
+	(void)args;
+	longjmp(away, 1);
+}
+
+static void *hear(void *unused)
+{
+	char line[512] = "";
+
+	CHECK(read(heard, line, sizeof line - 1) > 0);
+	CHECK_SAY(strstr(line, "pmdalloc: ") == line && strstr(line, " 10 s ") && strstr(line, "longjmp"), "%s", line);
+	_exit(0);
+	return unused;
+}
+
+/* As from a signal's handler, in the middle of growth: the same thread waits for what it holds itself. */
+static void left_by_longjmp(void)
+{
+	const size_t more = (heap_first.committed + 1) * 2 * MIB;
+	pthread_t threads[2];
+	int fds[2];
+
+	CHECK(pipe(fds) == 0);
+	heard = fds[0];
+	CHECK(pthread_create(&threads[0], NULL, pass_time, NULL) == 0);
+	CHECK(pthread_create(&threads[1], NULL, hear, NULL) == 0);
+	inject_add((struct inject_rule){.nr = SYS_mprotect,
+					.site = "os_commit",
+					.action = INJECT_ANSWER,
+					.answer = leave,
+					.first = 1,
+					.last = 1});
+	CHECK(dup2(fds[1], STDERR_FILENO) == STDERR_FILENO);
+	(void)setjmp(away);
+	pmd_free(pmd_malloc(more));
+	_exit(1);
 }
 
 /* ---- Limits ------------------------------------------------------------------------------------------------------ */
@@ -1844,6 +1889,7 @@ static const struct {
 	CASE(probing),
 	CASE(ring),
 	CASE(ring_that_is_broken),
+	CASE(left_by_longjmp),
 	CASE(limits),
 	CASE(growth),
 	CASE(heaps_without_end),

@@ -4,8 +4,15 @@
 #include "block.h"
 #include "variants.h"
 
-#define LARGEST   (4 * MIB)
-#define PER_SIZE  (256 * KIB) /* bytes of each size at a time, at least two blocks */
+#ifdef PMD_FAULTS /* test/faults.py runs it a thousand times */
+#define LARGEST  (768 * KIB)
+#define PER_SIZE (16 * KIB)
+#define MOVED    (3 * MIB)
+#else
+#define LARGEST  (4 * MIB)
+#define PER_SIZE (256 * KIB) /* bytes of each size at a time, at least two blocks */
+#define MOVED    (7 * MIB)
+#endif
 #define MOST      256
 #define CLASS_MAX 1024
 
@@ -77,7 +84,7 @@ static void after_moves(void)
 {
 	enum { ROUNDS = 4 };
 	for (size_t i = 0; i < ROUNDS; i++) {
-		size_t size = (i + 1) * 7 * MIB;
+		size_t size = (i + 1) * MOVED;
 		void *p = t_malloc(size);
 		void *barrier = t_malloc(3 * MIB);
 		CHECK(p && barrier);

@@ -15,7 +15,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define HAMMERS       4
+#ifdef PMD_FAULTS
+#define HAMMERS 2 /* test/faults.py runs it a thousand times */
+#else
+#define HAMMERS 4
+#endif
 #define CHILD_SECONDS 20
 #define INHERITED     64
 

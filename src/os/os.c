@@ -170,11 +170,11 @@ int os_advise_huge(void *p, size_t bytes, bool huge)
 	return call(SYS_madvise, (long)p, (long)bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0);
 }
 
-void os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms)
+bool os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms)
 {
 	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 
-	call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value, ms < 0 ? 0 : (long)&t, 0);
+	return call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value, ms < 0 ? 0 : (long)&t, 0) == ETIMEDOUT;
 }
 
 void os_wake(_Atomic uint32_t *word)

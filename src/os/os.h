@@ -69,8 +69,8 @@ int os_remap(void *p, size_t bytes);
 /* Advises the kernel to use huge pages for P[0..BYTES), or not to. */
 int os_advise_huge(void *p, size_t bytes, bool huge);
 
-/* Waits while *WORD == VALUE, at most MS milliseconds (-1: without end). Returns early at will. */
-void os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms);
+/* Waits while *WORD == VALUE, at most MS milliseconds (-1: without end). Returns early at will; whether the time is up. */
+bool os_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms);
 void os_wake(_Atomic uint32_t *word);
 void os_yield(void);
 
