@@ -7,6 +7,9 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* So that the last call is no jump: the loader is to see who it comes from. */
+static volatile int after_call;
+
 EXPORT char *deep_copy(const char *text);
 EXPORT char *deep_longer(char *text, size_t size);
 EXPORT void *deep_open(const char *name, int mode);
@@ -24,8 +27,7 @@ char *deep_longer(char *text, size_t size)
 
 void *deep_open(const char *name, int mode)
 {
-	static unsigned opened;
-	void *library = dlopen(name, mode); /* no tail call: the loader is to see this one */
-	opened += library != NULL;
+	void *library = dlopen(name, mode);
+	after_call = 1;
 	return library;
 }

@@ -271,8 +271,10 @@ static void check_collapse(void)
 	}
 	if (!stats().collapsed && stats().collapse_failures)
 		SKIP("this kernel collapses nothing");
-	CHECK_SAY(stats().collapsed >= 4, "%zu regions were collapsed", stats().collapsed);
-	CHECK_SAY(look().huge_kb >= 8 * KIB, "%zu kB of huge pages", look().huge_kb);
+	/* One that takes long, on a busy machine, is followed by a hundred times as long without. */
+	size_t collapsed = stats().collapsed;
+	CHECK_SAY(collapsed >= 1, "none of %zu MiB was collapsed", count * SLICE / MIB);
+	CHECK_SAY(look().huge_kb >= collapsed * REGION_KIB, "%zu kB of huge pages", look().huge_kb);
 	CHECK(look().mappings == 1);
 	wait_until_calm();
 	verify();
