@@ -26,14 +26,10 @@ void cache_retire(struct slice *s)
 
 /* ---- Frees and events -------------------------------------------------------------------------------------------- */
 
-/*
- * The level at which a slab counts as sparse: of small blocks when the average page holds two, as with more of them hardly any
- * page is idle, and each free of a block in a slab that was given up takes a locked instruction. Of big blocks each that is
- * free is much.
- */
+/* The level at which a slab counts as sparse. Of big blocks each that is free is much. */
 static int32_t sparse_mark(const struct slice *s)
 {
-	return slab_is_big(s) ? s->capacity - 1 : (int32_t)min_size(s->capacity / 4, 2 * SLAB_PARTS);
+	return slab_is_big(s) ? s->capacity - 1 : s->capacity / 4;
 }
 
 static void set_sparse_mark(struct slice *s)
