@@ -241,6 +241,32 @@ static void link_wild(void)
 	take_all();
 }
 
+enum { FEW = 8, FEW_BYTES = 64 * KIB / FEW };
+
+PART static void take_few(void)
+{
+	CHECK(t_malloc(FEW_BYTES));
+	after_call = 6;
+}
+
+/* The slab that lost blocks is not left for another one, which has one again, before that is noticed. */
+static void link_cleared_of_few(void)
+{
+	static char *all[3 * FEW];
+	do
+		all[0] = t_malloc(FEW_BYTES);
+	while ((uintptr_t)all[0] % (64 * KIB));
+	for (size_t i = 1; i < 3 * FEW; i++)
+		all[i] = t_malloc(FEW_BYTES);
+	for (size_t i = 3 * FEW - 4; i < 3 * FEW; i++)
+		t_free(all[i]);
+	block = all[3 * FEW - 1];
+	memset(block, 0, 8);
+	CHECK(t_malloc(FEW_BYTES) == block);
+	t_free(all[0]);
+	take_few();
+}
+
 static void *take_and_free_all(void *unused)
 {
 	static char *all[LISTED];
@@ -609,6 +635,12 @@ static const struct check_case cases[] = {
 	 {allocator, culprit}},
 	{"link, cleared", "guard_rate:0", link_cleared, SIGABRT, {"malloc(", "a link in", "missing"}, {take_all}},
 	{"link, cleared, goes on", "guard_rate:0,abort:false", link_cleared, 0, {"malloc(", "missing"}, {take_all}},
+	{"link, cleared, few",
+	 "guard_rate:0",
+	 link_cleared_of_few,
+	 SIGABRT,
+	 {"malloc(", "a link in", "missing"},
+	 {take_few}},
 	{"link, wild",
 	 "guard_rate:1000000",
 	 link_wild,

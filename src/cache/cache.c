@@ -26,10 +26,10 @@ void cache_retire(struct slice *s)
 
 /* ---- Frees and events -------------------------------------------------------------------------------------------- */
 
-/* The level at which a slab counts as sparse; small ones empty soon enough. Of big blocks each that is free is much. */
+/* The level at which a slab counts as sparse. Of big blocks each that is free is much. */
 static int32_t sparse_mark(const struct slice *s)
 {
-	return slab_is_big(s) ? s->capacity - 1 : s->capacity >= 8 ? s->capacity / 4 : 0;
+	return slab_is_big(s) ? s->capacity - 1 : s->capacity / 4;
 }
 
 static void set_sparse_mark(struct slice *s)
@@ -119,6 +119,56 @@ static void sparse(struct cache *c, struct slice *s)
 		cache_give_up(c, old);
 }
 
+/*
+ * The slab that was allocated from has no block left. Other threads may have freed some since it was looked at: see
+ * remote.c. The caller makes another one current.
+ */
+static void make_full(struct cache *c, struct slice *s)
+{
+	unsigned remote;
+
+	/* The event comes when so many blocks were freed that allocating from it is worth while again. */
+	slab_set_mark(s, slab_live(s), slab_live(s) > s->notify_at ? slab_live(s) - s->notify_at : 0);
+	slab_set_state(s, SLAB_FULL);
+	cache_set_owner(c, s);
+	atomic_thread_fence(memory_order_seq_cst);
+	remote = remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
+	if (LIKELY(!remote)) {
+		slab_list_push(&c->full, s);
+		return;
+	}
+	remote_count_waiting();
+	if (remote >= s->notify_at)
+		cache_make_partial(c, s);
+	else
+		slab_list_push(&c->full, s);
+}
+
+enum { SWAP_MOST = 4 }; /* free blocks that a slab may have to serve again at once */
+
+/* Whether every block of S, which is allocated from, lives: who asks for one has to look for another slab. */
+static bool is_spent(const struct slice *s)
+{
+	return !s->free && slab_live(s) == s->capacity && s != &slab_none;
+}
+
+/*
+ * S was full and has free blocks. Where the slab that is allocated from is spent, S takes its place at once: of slabs with
+ * few blocks each free would have the next request find that out.
+ */
+static void serve_again(struct cache *c, struct slice *s)
+{
+	struct slice *current = c->current[s->class];
+
+	cache_unlist(c, s);
+	if (s->notify_at <= SWAP_MOST && is_spent(current)) {
+		make_full(c, current);
+		cache_make_current(c, s);
+	} else {
+		cache_make_partial(c, s);
+	}
+}
+
 /* S counted down to 0, or had blocks on its remote list when the owner took the slow path; the lock is held. */
 static void handle_event(struct cache *c, struct slice *s)
 {
@@ -127,10 +177,8 @@ static void handle_event(struct cache *c, struct slice *s)
 		slab_collect(s);
 		cache_set_owner(c, s); /* look_at_waiting may have put it on the slow path */
 	}
-	if (slab_get_state(s) == SLAB_FULL) {
-		cache_unlist(c, s);
-		cache_make_partial(c, s);
-	}
+	if (slab_get_state(s) == SLAB_FULL)
+		serve_again(c, s);
 	if (!slab_live(s)) {
 		keep(c, s);
 	} else if (slab_get_state(s) == SLAB_PARTIAL) {
@@ -179,10 +227,8 @@ static NOINLINE void free_owned(struct cache *c, struct slice *s, struct block *
 	b->key = slab_key(s);
 	b->next = s->free;
 	s->free = b;
-	if (slab_get_state(s) == SLAB_FULL) {
-		cache_unlist(c, s);
-		cache_make_partial(c, s);
-	}
+	if (slab_get_state(s) == SLAB_FULL)
+		serve_again(c, s);
 	if (count_decrement(s) || remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)))
 		handle_event(c, s);
 	lock_drop(&c->lock);
@@ -215,31 +261,6 @@ void cache_free_slow(struct slice *s, void *p)
 }
 
 /* ---- Allocation -------------------------------------------------------------------------------------------------- */
-
-/*
- * The slab that was allocated from has no block left. Other threads may have freed some since it was looked at: see
- * remote.c. The caller makes another one current.
- */
-static void make_full(struct cache *c, struct slice *s)
-{
-	unsigned remote;
-
-	/* The event comes when so many blocks were freed that allocating from it is worth while again. */
-	slab_set_mark(s, slab_live(s), slab_live(s) > s->notify_at ? slab_live(s) - s->notify_at : 0);
-	slab_set_state(s, SLAB_FULL);
-	cache_set_owner(c, s);
-	atomic_thread_fence(memory_order_seq_cst);
-	remote = remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
-	if (LIKELY(!remote)) {
-		slab_list_push(&c->full, s);
-		return;
-	}
-	remote_count_waiting();
-	if (remote >= s->notify_at)
-		cache_make_partial(c, s);
-	else
-		slab_list_push(&c->full, s);
-}
 
 static struct slice *take_new(struct cache *c, unsigned class)
 {
