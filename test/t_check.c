@@ -837,11 +837,12 @@ static void end_badly(const char *report_file, int where, int fd)
 	_exit(126);
 }
 
-static void hold_report(int fd, bool wanted, const char *where)
+static void hold_report(int fd, bool wanted, bool unfiled, const char *where)
 {
 	char text[4096];
 	read_file(fd, text, sizeof text);
 	CHECK_SAY(wanted == !!strstr(text, "double free: free("), "%s has %s", where, text);
+	CHECK_SAY(unfiled == !!strstr(text, "not in report_file:"), "%s has %s", where, text);
 }
 
 static void elsewhere(const char *report_file, bool good, int where)
@@ -854,11 +855,11 @@ static void elsewhere(const char *report_file, bool good, int where)
 	close(fds[1]);
 	status = check_wait(pid);
 	CHECK_SAY(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s, %d: %x", report_file, where, status);
-	hold_report(fds[0], where == GOOD, "stderr");
+	hold_report(fds[0], where == GOOD, where == GOOD && !good, "stderr");
 	if (good) {
 		int fd = open(report_file, O_RDONLY);
 		CHECK(fd >= 0);
-		hold_report(fd, true, report_file);
+		hold_report(fd, true, false, report_file);
 		CHECK(truncate(report_file, 0) == 0);
 	}
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "check/report.h"
+#include "base/errno_name.h"
 #include "check/stack.h"
 #include "conf/options.h"
 #include "os/lock.h"
@@ -41,19 +42,38 @@ struct text *report_begin_in_handler(const char *call, const void *p)
 	return &text;
 }
 
+/* Returns 0 or an errno value. */
+static int write_report(int fd)
+{
+	text.buf[text.len] = '\n';
+	return os_write(fd, text.buf, text.len + 1);
+}
+
+/* After stderr, as a file may keep who writes to it waiting. */
+static void file_report(void)
+{
+	int fd = os_open_file(options.report_file, FILE_FLAGS), error = fd < 0 ? -fd : write_report(fd);
+
+	os_close_file(&fd);
+	if (!error)
+		return;
+	text_init(&text, buf, sizeof buf - 1);
+	text_put(&text, "pmdalloc:   not in report_file:");
+	text_put(&text, options.report_file);
+	text_put(&text, ", which cannot be written: ");
+	text_put_errno(&text, error);
+	write_report(2);
+}
+
 static void end(const struct stack *stack)
 {
-	int fd = options.report_file[0] ? os_open_file(options.report_file, FILE_FLAGS) : -1;
-
 	text_put(&text, "\npmdalloc:   found in thread ");
 	text_put_hex(&text, os_thread_id());
 	text_put(&text, stack->count ? ", called from" : "");
 	stack_put(&text, stack);
-	text.buf[text.len] = '\n';
-	os_write(2, text.buf, text.len + 1);
-	if (fd >= 0)
-		os_write(fd, text.buf, text.len + 1);
-	os_close_file(&fd);
+	write_report(2);
+	if (options.report_file[0])
+		file_report();
 	lock_drop(&lock);
 }
 

@@ -302,9 +302,7 @@ size_t os_page_table_bytes(void)
 
 int os_open_file(const char *path, int flags)
 {
-	long fd = os_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0644, 0, 0);
-
-	return fd < 0 ? -1 : (int)fd;
+	return (int)os_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0644, 0, 0);
 }
 
 void os_close_file(int *fd)

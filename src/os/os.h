@@ -91,7 +91,8 @@ size_t os_read_file(const char *path, char *buf, size_t len);
 
 /*
  * The same in parts, for a file of less than a page that is read again and again: from its start each time. FLAGS as of
- * open(2), and close-on-exec; a new file is for its owner to write; the descriptor is -1 where the file could not be opened.
+ * open(2), and close-on-exec; a new file is for its owner to write; the descriptor is a
+ * negative errno value where the file could not be opened.
  */
 int os_open_file(const char *path, int flags);
 size_t os_read_open_file(int fd, char *buf, size_t len);
