@@ -55,7 +55,7 @@ void misuse_describe(struct text *t, const void *p)
 		text_put(t, "a block of no size (already freed, or never handed out)");
 		return;
 	}
-	if (!s && heap_slice_anywhere((const char *)p + PAGE_BYTES)) {
+	if (!s && heap_slice_anywhere((const void *)((uintptr_t)p + PAGE_BYTES))) {
 		text_put(t, "memory before the first block of all");
 		return;
 	}
