@@ -107,9 +107,13 @@ class Lane:
         if not self.steady and self.kill_at is None:
             self.kill_at = self.soak.ticks + self.random.randint(*KILL_TICKS)
 
+    def was_killed(self):
+        """By us, or by the kernel as memory was short."""
+        return self.service.was_killed or (not self.steady and self.soak.pressure.kills() != self.short)
+
     def recover(self):
         while True:
-            if not self.service.was_killed and (self.steady or self.soak.pressure.kills() == self.short):
+            if not self.was_killed():
                 raise Wrong("it ended, or broke the connection, by itself")
             self.phase = "restart"
             self.service.was_killed = False
@@ -160,7 +164,7 @@ class Lane:
                  self.service.start, self.service.check, self.service.stop)
         for step in steps:
             if not self.tried(step):
-                if not self.service.was_killed:
+                if not self.was_killed():
                     raise Wrong("it ended, or broke the connection, by itself")
                 self.recover()
                 self.kill_at = None
