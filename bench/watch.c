@@ -66,9 +66,19 @@ static size_t field(const char *text, const char *name)
 	return found ? strtoul(found + strlen(name), NULL, 10) : 0;
 }
 
-static bool same_memory(pid_t a, pid_t b)
+/*
+ * Whether the address space of PID's child is PID's, or was: who ends parts from it before he is gone, and the helper that
+ * tears it down has it still.
+ */
+static bool has_memory_of(pid_t child, pid_t pid)
 {
-	return syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;
+	char path[64], text[4096];
+
+	if (syscall(SYS_kcmp, pid, child, KCMP_VM, 0, 0) == 0)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	read_text(path, text, sizeof(text));
+	return !field(text, "\nVmRSS:");
 }
 
 static void add_process(pid_t pid, struct memory *sum);
@@ -80,7 +90,7 @@ static void add_children(pid_t pid, const char *task, struct memory *sum)
 	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", (int)pid, task);
 	read_text(path, text, sizeof(text));
 	for (long child; (child = strtol(at, &end, 10)) > 0 && end != at; at = end)
-		if (!same_memory(pid, (pid_t)child))
+		if (!has_memory_of((pid_t)child, pid))
 			add_process((pid_t)child, sum);
 }
 
