@@ -69,6 +69,8 @@ def chosen(arguments, everything=False):
         name, _, path = text.partition("=")
         if not path:
             sys.exit(f"--with wants NAME=PATH, not {text}")
+        if name in ("glibc", OURS):
+            sys.exit(f"--with {text}: {name} is measured as it is here; take another name")
         paths[name] = os.path.abspath(path)
     if arguments.ours:
         paths[OURS] = os.path.abspath(arguments.ours)

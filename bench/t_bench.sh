@@ -90,6 +90,8 @@ cmp all.md again.md || fail "a report made again differs"
 # What it refuses.
 run 1 --bench nosuchbenchmark --rounds 1
 run 1 --with broken="$PWD/nosuch.so" --rounds 1
+run 1 --with glibc="$PWD/other.so" --rounds 1
+run 1 --with pmdalloc="$PWD/other.so" --rounds 1
 run 2 --rounds 0
 run 1 --json "$PWD/nosuch/file" --rounds 1
 run 1 --only nobody --rounds 1

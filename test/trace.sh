@@ -231,6 +231,8 @@ check_errors()
 	expect 2 1 "$replay" --nonsense
 	expect 1 1 "$replay" text
 	expect 1 1 "$replay" /nonexistent
+	expect 1 1 "$replay" --info --json one.trace /nonexistent
+	[ ! -s out ] || fail "half a list was printed: $(cat out)"
 	expect 1 1 "$replay" "$work"
 }
 

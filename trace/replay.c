@@ -445,6 +445,14 @@ static void report(const char *self, const char *path, bool first)
 	printf(options.json ? "}" : "\n");
 }
 
+/* Said before the first is measured, which may take minutes, and not in the midst of what --json prints. */
+static void check_files(char **paths)
+{
+	for (; *paths; paths++)
+		if (access(*paths, R_OK))
+			fail(*paths, "%s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
 	int first = parse(argc, argv);
@@ -453,6 +461,7 @@ int main(int argc, char **argv)
 		usage("no file given");
 	if (options.pass)
 		return play_here(argv[first]);
+	check_files(argv + first);
 	if (options.json && options.what != PRINT)
 		putchar('[');
 	for (int i = first; i < argc; i++)
