@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Each fuzzer takes all of its corpus, and goes on from there for FUZZ_SECONDS.
+# Each fuzzer takes all of its corpus, and goes on from there for FUZZ_SECONDS; the one of calls with check:strict as well.
 set -u
 seconds=${FUZZ_SECONDS:-3}
 corpus=${srcdir:?}/test/fuzz/corpus
@@ -31,12 +31,16 @@ fuzz() {
 }
 
 status=0
-for name in calls options trace; do
+conf=${PMDALLOC_CONF-}
+for what in calls calls:strict options trace; do
+	name=${what%:*}
+	export PMDALLOC_CONF=$conf
+	[ "$what" = "$name" ] || PMDALLOC_CONF=${conf:+$conf,}check:strict
 	if fuzz "$name"; then
-		echo "$name: $(grep -E 'inputs$|number_of_executed_units' "$found/out")"
+		echo "$what: $(grep -E 'inputs$|number_of_executed_units' "$found/out")"
 		grep -E 'cov: ' "$found/out" | tail -n 1
 	else
-		echo "$name failed:"
+		echo "$what failed:"
 		tail -n 40 "$found/out"
 		rm -f "$found/out"
 		show

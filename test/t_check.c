@@ -511,15 +511,31 @@ static void no_memory(void)
 	while (n < LENGTH(all) && (all[n] = t_malloc(1000)))
 		memset(all[n++], 1, 1000);
 	CHECK(n < LENGTH(all) && errno == ENOMEM && n > 1000);
-	while (t_malloc(100))
+	while (t_malloc(100) || t_malloc(600))
 		;
 	CHECK(t_realloc(large, 100) == large); /* to shrink no memory is needed */
-	CHECK(large[0] == 7 && large[99] == 7);
-	while (n)
+	CHECK(large[0] == 7 && large[99] == 7 && t_usable(large) == 100);
+	CHECK(t_realloc(all[0], 600) == all[0] && t_usable(all[0]) == 600);
+	t_free_sized(all[0], 600);
+	while (n > 1)
 		t_free(all[--n]);
-	t_free(large);
+	t_free_sized(large, 100);
 	CHECK((large = t_malloc(LARGE)));
 	t_free(large);
+}
+
+/* What was shrunk where it lay ends where it was shrunk to. */
+static void no_memory_overrun(void)
+{
+	char *first = t_malloc(1000);
+	while (t_malloc(1000))
+		;
+	while (t_malloc(600))
+		;
+	CHECK(first && t_realloc(first, 600) == first);
+	first[600] = 0;
+	block = first;
+	releaser();
 }
 
 /* ---- Large ones ---- */
@@ -709,6 +725,12 @@ static const struct check_case cases[] = {
 	{"no size, many", STRICT, no_size_many, SIGABRT, {"double free: free("}, {releaser}},
 	{"threads end", STRICT, threads_end, 0, {NULL}, {NULL}},
 	{"no memory", STRICT ",limit_hard:16M", no_memory, 0, {"limit_hard:16M is reached"}, {NULL}},
+	{"no memory, overrun",
+	 STRICT ",limit_hard:16M",
+	 no_memory_overrun,
+	 SIGABRT,
+	 {"free(", "behind this block", "size 600"},
+	 {releaser}},
 	{"large, shrinks", STRICT, large_shrinks, SIGABRT, {"free(", "behind this block"}, {releaser}},
 	{"large, overrun", STRICT, large_overrun, SIGABRT, {"free(", "behind this block", "large"}, {releaser}},
 	{"large, resized", STRICT ",abort:false", large_overrun_resized, 0, {"realloc(", "behind this block"}, {NULL}},

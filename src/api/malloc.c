@@ -99,11 +99,15 @@ static void *grow(void *p, size_t old, size_t size)
 static void *resize_special(struct slice *s, void *p, size_t size)
 {
 	size_t old;
+	void *to;
 
 	if (cache_strict && s->kind == SLICE_LARGE && size > SLAB_MAX)
 		return strict_resize_large(s, size);
 	old = block_usable("realloc", s, p);
-	return old == SIZE_UNKNOWN ? NULL : move(p, old, size);
+	to = old == SIZE_UNKNOWN ? NULL : move(p, old, size);
+	if (UNLIKELY(to == p && cache_strict)) /* there is no memory to move to */
+		strict_shrink(s, p, size);
+	return to;
 }
 
 static void *resize_plain(struct slice *s, void *p, size_t size)

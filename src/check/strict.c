@@ -81,6 +81,16 @@ static bool is_intact(const struct slice *s, void *p, struct seal seal)
 	return true;
 }
 
+static void shrink_small(const struct slice *s, char *p, size_t size)
+{
+	uint64_t *word = seal_word(s, p);
+	size_t room = room_of(s);
+
+	memset(p + size, 0, room - size);
+	memset(p + size, seal_byte, seal_pad(room, size));
+	seal_write(word, SEAL_LIVE, seal_read(word).origin, size);
+}
+
 /* From the quarantine to the free list. */
 static void let_go(void *p)
 {
@@ -214,6 +224,14 @@ void *strict_allocate(size_t size, size_t align, bool zero, enum origin origin)
 	if (rounded <= SLAB_MAX)
 		return allocate_small(class_of(rounded), size, origin);
 	return allocate_large(size, align, zero, origin);
+}
+
+void strict_shrink(struct slice *s, void *p, size_t size)
+{
+	if (s->kind == SLICE_LARGE)
+		begin_large(s, size, large_asked(s).origin);
+	else
+		shrink_small(s, p, size);
 }
 
 void strict_free(struct slice *s, void *p, struct told told)

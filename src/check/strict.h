@@ -34,6 +34,9 @@ size_t strict_size(const char *call, struct slice *s, const void *p);
 /* Makes P, a large block of S, SIZE bytes, which is above SLAB_MAX; NULL when memory is short. */
 void *strict_resize_large(struct slice *s, size_t size);
 
+/* P, a live block of S that was asked for with SIZE bytes or more and stays where it is, has SIZE bytes from now on. */
+void strict_shrink(struct slice *s, void *p, size_t size);
+
 /* Reports what was written behind the large block of S, naming CALL. */
 bool strict_look_at_large(const struct slice *s, const char *call);
 
