@@ -34,6 +34,7 @@ COMPILED_TESTS = \
 	test/t_limit \
 	test/t_lifecycle \
 	test/t_limits \
+	test/t_lookalike \
 	test/t_misuse \
 	test/t_mlock \
 	test/t_options \
@@ -76,6 +77,7 @@ endif
 INJECTED_TESTS = \
 	test/t_answers \
 	test/t_exit_armed_errors \
+	test/t_exit_armed_turns \
 	test/t_exit_cgroup \
 	test/t_exit_clone \
 	test/t_exit_errors \
@@ -330,6 +332,8 @@ test_t_random_LDADD = $(LINK_LIBRARY)
 test_t_random_LDFLAGS = $(LINK_IN_PLACE)
 test_t_random_threads_LDADD = $(LINK_LIBRARY)
 test_t_random_threads_LDFLAGS = $(LINK_IN_PLACE)
+test_t_lookalike_LDADD = $(LINK_LIBRARY)
+test_t_lookalike_LDFLAGS = $(LINK_IN_PLACE)
 test_t_realloc_LDADD = $(LINK_LIBRARY)
 test_t_realloc_LDFLAGS = $(LINK_IN_PLACE)
 test_t_release_LDADD = $(LINK_LIBRARY)
@@ -338,6 +342,9 @@ test_t_release_LDFLAGS = $(LINK_IN_PLACE)
 test_t_exit_armed_errors_SOURCES = test/t_exit_armed_errors.c test/inject.c src/exit/at_exit.c
 test_t_exit_armed_errors_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_armed_errors_LDADD = $(INJECTED_LIBRARY)
+test_t_exit_armed_turns_SOURCES = test/t_exit_armed_turns.c test/inject.c src/exit/at_exit.c
+test_t_exit_armed_turns_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_exit_armed_turns_LDADD = $(INJECTED_LIBRARY)
 test_t_exit_cgroup_SOURCES = test/t_exit_cgroup.c test/inject.c src/exit/at_exit.c
 test_t_exit_cgroup_CPPFLAGS = $(INJECTED_CPPFLAGS)
 test_t_exit_cgroup_LDADD = $(INJECTED_LIBRARY)

@@ -86,6 +86,24 @@ static void many(void)
 	check_vmas(VMAS_AFTER, "after many blocks grew");
 }
 
+/* A block that something stands behind each time moves in ever more pieces, as far as that is allowed, and is copied then. */
+static void in_pieces(void)
+{
+	enum { MOVES = 12 };
+	struct block block = {NULL, 0, 4};
+	void *behind[MOVES];
+	for (size_t i = 0; i < MOVES; i++) {
+		resize(&block, (2 + i) * 2 * MIB);
+		behind[i] = t_malloc(block.size + 2 * MIB); /* fits into nothing that it has left */
+		CHECK(behind[i]);
+		check_vmas(VMAS_MOST, "while one block moves");
+	}
+	block_verify(&block);
+	t_free(block.p);
+	for (size_t i = 0; i < MOVES; i++)
+		t_free(behind[i]);
+}
+
 /* What was moved and freed is as good as any other memory. */
 static void zero_after_moves(void)
 {
@@ -121,6 +139,7 @@ int main(int argc, char **argv)
 	check_vmas(VMAS_AFTER, "after one block grew");
 	alternate();
 	many();
+	in_pieces();
 	zero_after_moves();
 	in_place();
 	return 0;
