@@ -848,6 +848,51 @@ static void moves_in_sandbox(void)
 	pmd_free(p);
 }
 
+/* A block of 64 MiB that cannot grow where it is. */
+static char *block_to_move(void)
+{
+	char *p = pmd_malloc(64 << 20);
+
+	CHECK(p && pmd_malloc(100 << 20));
+	p[0] = p[(64 << 20) - 1] = 1;
+	return p;
+}
+
+/* What the kernel may have unmapped it maps no more. */
+static void moves_irreparably(void)
+{
+	pid_t pid = fork();
+	char *p;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		p = block_to_move();
+		pmd_free(pmd_malloc(500 << 20)); /* there is memory */
+		fail(SYS_mremap, EFAULT, 1, 0);
+		fail(SYS_mmap, ENOMEM, 1, 0);
+		fail(SYS_mprotect, ENOMEM, 1, 0);
+		p = pmd_realloc(p, 500 << 20);
+		_exit(0);
+	}
+	CHECK(check_wait(pid) == SIGABRT);
+}
+
+/* Old and new do not fit into the limit together, which they need not where pages can be moved. */
+static void moves_within_limit(void)
+{
+	char *p = block_to_move();
+
+	pmd_free(pmd_malloc(500 << 20));
+	pmd_release();
+	CHECK(pmd_limit(0, 350 << 20) == 0);
+	fail(SYS_mremap, EFAULT, 1, 0);
+	CHECK(!pmd_realloc(p, 220 << 20) && errno == ENOMEM && p[0] == 1 && p[(64 << 20) - 1] == 1);
+	inject_clear();
+	CHECK((p = pmd_realloc(p, 220 << 20)) && p[0] == 1 && p[(64 << 20) - 1] == 1);
+	CHECK(pmd_limit(0, 0) == 0);
+	pmd_free(p);
+}
+
 static void heaps_without_end(void)
 {
 	int known = 1;
@@ -1915,6 +1960,8 @@ static const struct {
 	CASE(guards_in_sandbox),
 	CASE(guards_without_memory),
 	CASE(moves_in_sandbox),
+	CASE(moves_irreparably),
+	CASE(moves_within_limit),
 	CASE(growth_in_sandbox),
 	CASE(waiting_without_end),
 	CASE(guards_before_sandbox),

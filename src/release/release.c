@@ -200,8 +200,6 @@ void release_regions(const struct release_request *q, bool later)
 	int errors[RELEASE_RANGES];
 	size_t given = 0;
 
-	if (!q->n)
-		return;
 	release_prepare();
 	count_batch(q->ranges, q->n);
 	if (later && release_chosen() == RELEASE_IO_URING && !uring_open()) {

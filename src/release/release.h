@@ -59,7 +59,7 @@ enum { RELEASE_LOST = -1 };
 
 struct release_request {
 	const struct iovec *ranges; /* runs of whole regions, none longer than release_run_regions() */
-	size_t n;                   /* at most RELEASE_RANGES */
+	size_t n;                   /* 1 to RELEASE_RANGES */
 	const struct iovec *pages;  /* what goes along, in the same call where that is possible; no answer */
 	size_t n_pages;             /* at most RELEASE_RANGES */
 	release_answer *answer;
