@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any sequence of calls of all allocating and freeing functions, and of those that control them, against a shadow model:
+ * Any sequence of calls of all allocating and freeing functions and operators, and of those that control them, against a shadow model:
  * no block overlaps another (each has contents of its own, verified before it goes), alignment, usable size, zeroed memory
  * and what realloc keeps are right, NULL comes with the errno that is documented, and free changes none.
  *
@@ -10,16 +10,19 @@
 #include "block.h"
 #include "check.h"
 #include "input.h"
+#include "operators.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 
 enum { SLOTS = 64, CALLS_MOST = 2000, BYTES_MOST = 64 << 20 };
+enum origin { OF_MALLOC, OF_NEW, OF_NEW_ARRAY };
 
-static struct {
+static struct slot {
 	struct block block;
 	size_t usable, alignment, asked;
+	enum origin origin;
 } slots[SLOTS];
 
 static size_t bytes;
@@ -57,6 +60,52 @@ static void forget(size_t i)
 	slots[i].block.p = NULL;
 }
 
+#if HAS_OPERATORS
+#define DELETES(name)                                                                                      \
+	{                                                                                                  \
+		name##v, name##vm, name##vRKSt9nothrow_t, name##vSt11align_val_t, name##vmSt11align_val_t, \
+			name##vSt11align_val_tRKSt9nothrow_t                                               \
+	}
+
+static const struct {
+	void (*plain)(void *p);
+	void (*sized)(void *p, size_t size);
+	void (*nothrow)(void *p, const void *nothrow);
+	void (*aligned)(void *p, size_t align);
+	void (*sized_aligned)(void *p, size_t size, size_t align);
+	void (*aligned_nothrow)(void *p, size_t align, const void *nothrow);
+} deletes[] = {[OF_NEW] = DELETES(_ZdlP), [OF_NEW_ARRAY] = DELETES(_ZdaP)};
+
+static void delete (void *p, const struct slot *s, unsigned way)
+{
+	switch (way + (s->alignment ? 3 : 0)) {
+	case 0:
+		deletes[s->origin].plain(p);
+		return;
+	case 1:
+		deletes[s->origin].sized(p, s->asked);
+		return;
+	case 2:
+		deletes[s->origin].nothrow(p, "");
+		return;
+	case 3:
+		deletes[s->origin].aligned(p, s->alignment);
+		return;
+	case 4:
+		deletes[s->origin].sized_aligned(p, s->asked, s->alignment);
+		return;
+	default:
+		deletes[s->origin].aligned_nothrow(p, s->alignment, "");
+	}
+}
+#else
+static void delete (void *p, const struct slot *s, unsigned way)
+{
+	CHECK_SAY(false, "%p: %d, %u", p, (int)s->origin, way);
+}
+#endif
+
+/* WAY: up to 2. */
 static void free_slot(size_t i, unsigned way)
 {
 	void *p = slots[i].block.p;
@@ -65,7 +114,9 @@ static void free_slot(size_t i, unsigned way)
 	verify(i);
 	forget(i);
 	errno = 4242;
-	if (way == 1 && !slots[i].alignment)
+	if (slots[i].origin)
+		delete (p, &slots[i], way);
+	else if (way == 1 && !slots[i].alignment)
 		t_free_sized(p, slots[i].asked);
 	else if (way == 2 && slots[i].alignment)
 		t_free_aligned_sized(p, slots[i].alignment, slots[i].asked);
@@ -111,6 +162,7 @@ static void adopt(size_t i, void *p, size_t size, size_t alignment)
 	slots[i].usable = usable;
 	slots[i].alignment = alignment;
 	slots[i].asked = size;
+	slots[i].origin = OF_MALLOC;
 	block_fill(&slots[i].block);
 }
 
@@ -151,6 +203,8 @@ static void try_realloc(size_t i, struct input *in)
 	overflows = __builtin_mul_overflow(count, size, &total);
 	if (!overflows && too_much(total))
 		return;
+	if (slots[i].origin)
+		free_slot(i, 0);
 	struct block old = slots[i].block;
 	if (old.p)
 		verify(i);
@@ -225,6 +279,49 @@ static void try_aligned(size_t i, struct input *in)
 			  size, alignment, errno);
 }
 
+#if HAS_OPERATORS
+#define NEWS(name)                                                                                           \
+	{                                                                                                    \
+		name##m, name##mSt11align_val_t, name##mRKSt9nothrow_t, name##mSt11align_val_tRKSt9nothrow_t \
+	}
+
+static const struct {
+	void *(*plain)(size_t size);
+	void *(*aligned)(size_t size, size_t align);
+	void *(*nothrow)(size_t size, const void *nothrow);
+	void *(*aligned_nothrow)(size_t size, size_t align, const void *nothrow);
+} news[] = {[OF_NEW] = NEWS(_Znw), [OF_NEW_ARRAY] = NEWS(_Zna)};
+
+/* There is nobody here to catch what the others throw. */
+static void *call_new(enum origin origin, size_t size, size_t alignment, bool nothrow)
+{
+	if (nothrow || limited || is_absurd(size))
+		return alignment ? news[origin].aligned_nothrow(size, alignment, "") : news[origin].nothrow(size, "");
+	return alignment ? news[origin].aligned(size, alignment) : news[origin].plain(size);
+}
+
+static void try_new(size_t i, struct input *in)
+{
+	unsigned way = input_byte(in);
+	enum origin origin = way & 1 ? OF_NEW : OF_NEW_ARRAY;
+	size_t size = take_size(in), alignment = way & 2 ? (size_t)1 << way / 8 % 22 : 0;
+	if (too_much(size) || too_much(alignment))
+		return;
+	void *p = call_new(origin, size, alignment, way & 4);
+	if (!p) {
+		CHECK_SAY(limited || is_absurd(size), "new of %zu bytes at a multiple of %zu", size, alignment);
+		return;
+	}
+	adopt(i, p, size, alignment);
+	slots[i].origin = origin;
+}
+#else
+static void try_new(size_t i, struct input *in)
+{
+	try_malloc(i, in);
+}
+#endif
+
 static void set_limits(struct input *in)
 {
 	size_t soft = (size_t)input_byte(in) << 18, hard = (size_t)input_byte(in) << 18;
@@ -234,18 +331,47 @@ static void set_limits(struct input *in)
 		limited = hard;
 }
 
+/* What programs written for glibc call besides. */
+static void glibc_control(struct input *in)
+{
+#ifdef PMD_PREFIXED
+	(void)in;
+#else
+	struct mallinfo2 info;
+	FILE *sink;
+	switch (input_byte(in) % 4) {
+	case 0:
+		malloc_trim(input_byte(in));
+		break;
+	case 1:
+		info = mallinfo2();
+		CHECK(info.uordblks + info.hblkhd >= bytes / 2);
+		break;
+	case 2:
+		CHECK(mallopt(M_MMAP_THRESHOLD, input_byte(in)) == 1 && mallopt(-1000, 0) == 0);
+		break;
+	default:
+		CHECK((sink = fopen("/dev/null", "w")) && malloc_info(0, sink) == 0 && fclose(sink) == 0);
+	}
+#endif
+}
+
 static void control(struct input *in)
 {
 	static const char *const decay[] = {"0", "-1", "1", "10000"};
 	struct pmd_stats stats = {.size = sizeof stats};
-	switch (input_byte(in) % 8) {
+	char text[32];
+	switch (input_byte(in) % 16) {
 	case 0:
+	case 8:
 		pmd_release();
 		break;
 	case 1:
+	case 9:
 		CHECK(pmd_option_set("decay_ms", decay[input_byte(in) % LENGTH(decay)]) == 0);
 		break;
 	case 2:
+	case 10:
 		set_limits(in);
 		break;
 	case 3:
@@ -259,6 +385,15 @@ static void control(struct input *in)
 		break;
 	case 6:
 		CHECK(pmd_stats_get(&stats) == 0);
+		break;
+	case 7:
+		CHECK(pmd_option_get("decay_ms", text, sizeof text) == 0);
+		break;
+	case 11:
+		CHECK(pmd_thread_arena() < pmd_arena_count());
+		break;
+	case 12:
+		glibc_control(in);
 		break;
 	default:
 		CHECK(pmd_good_size(input_byte(in)) >= 16);
@@ -286,6 +421,10 @@ static void call(struct input *in)
 	case 7:
 	case 8:
 		try_aligned(i, in);
+		return;
+	case 12:
+		free_slot(i, what / 16 % 3);
+		try_new(i, in);
 		return;
 	case 13:
 		free_elsewhere(i);

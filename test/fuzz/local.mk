@@ -3,7 +3,7 @@
 FUZZERS = test/fuzz/calls test/fuzz/options test/fuzz/trace
 check_PROGRAMS += $(FUZZERS)
 
-test_fuzz_calls_SOURCES = test/fuzz/input.h test/fuzz/calls.c
+test_fuzz_calls_SOURCES = test/fuzz/input.h test/fuzz/operators.h test/fuzz/calls.c
 test_fuzz_calls_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/test
 test_fuzz_options_SOURCES = test/fuzz/options.c
 test_fuzz_options_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/test
@@ -12,6 +12,8 @@ test_fuzz_trace_SOURCES = test/fuzz/trace.c trace/reader.c
 test_fuzz_trace_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/test -I$(top_srcdir)
 
 if FUZZER
+test_fuzz_calls_SOURCES += test/fuzz/operators.c
+test_fuzz_calls_CPPFLAGS += -DFUZZ_OPERATORS
 test_fuzz_calls_LDADD = libpmdalloc-parts.a $(LIBURING)
 test_fuzz_calls_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 test_fuzz_options_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
