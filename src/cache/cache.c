@@ -289,11 +289,20 @@ static inline bool carve(struct cache *c, struct slice *s)
 	return UNLIKELY(seal_used) ? carve_sealed(c, s) : slab_carve(s, &c->growth);
 }
 
+/* Others have touched last what is on the list then. */
+static bool collect(struct slice *s)
+{
+	unsigned many = slab_collect(s);
+
+	slab_warm(s, many);
+	return many;
+}
+
 /* Makes sure that the free list of S is not empty; with ZERO prefers to leave that to slab_carve_zero. */
 static bool replenish(struct cache *c, struct slice *s, bool zero)
 {
 	bool had_purged = s->purged; /* frees of its blocks took the slow path */
-	bool ok = s->free || (slab_has_remote(s) && slab_collect(s)) || (zero && slab_has_zero(s)) || carve(c, s);
+	bool ok = s->free || (slab_has_remote(s) && collect(s)) || (zero && slab_has_zero(s)) || carve(c, s);
 
 	if (UNLIKELY(had_purged) && ok && slab_get_state(s) == SLAB_CURRENT)
 		cache_set_owner(c, s);

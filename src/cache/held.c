@@ -85,6 +85,9 @@ void held_disown(struct slice *s)
 	held_relist_and_drop(a, s);
 }
 
+/* Of larger blocks few are taken before the rest of what was fetched has left the cache again. */
+enum { WARM_MAX = 256 };
+
 struct slice *held_adopt(struct cache *c, unsigned class)
 {
 	struct arena *a = c->arena;
@@ -100,6 +103,8 @@ struct slice *held_adopt(struct cache *c, unsigned class)
 		atomic_store_explicit(&s->cache, c, memory_order_release);
 	}
 	lock_drop(&a->lock);
+	if (s && s->block_size <= WARM_MAX)
+		slab_warm(s, (unsigned)(s->carved - slab_live(s)));
 	return s;
 }
 

@@ -165,6 +165,16 @@ unsigned slab_collect(struct slice *s)
 	return n;
 }
 
+void slab_warm(const struct slice *s, unsigned many)
+{
+	size_t step = max_size(s->block_size, CACHE_LINE);
+
+	if (s->purged || many < s->carved / 2)
+		return;
+	for (uintptr_t at = (uintptr_t)s->base; at <= s->last; at += step)
+		prefetch_to_write((const void *)at);
+}
+
 static size_t index_of(const struct slice *s, const void *p)
 {
 	return (size_t)((const char *)p - s->base) / s->block_size;

@@ -111,6 +111,16 @@ static inline void slab_set_owner(struct slice *s, uintptr_t id)
 	__atomic_store_n(&s->anchor, s->last + id, __ATOMIC_RELAXED);
 }
 
+/* Fetches the cache line of P, which this thread is going to write to. */
+static inline void prefetch_to_write(const void *p)
+{
+#ifdef __x86_64__
+	__asm__("prefetchw %0" : : "m"(*(const char *)p)); /* what the compiler would use is for reading */
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /* Each of its blocks is much memory. */
 static inline bool slab_is_big(const struct slice *s)
 {
@@ -195,6 +205,12 @@ void *slab_carve_zero(struct slice *s);
  * 0.
  */
 unsigned slab_collect(struct slice *s);
+
+/*
+ * MANY free blocks of S, from which blocks will be taken, are in no cache of this processor: S is fetched whole, by address, if
+ * they are half of it. Their list leads to and fro, so that each would be waited for on its own.
+ */
+void slab_warm(const struct slice *s, unsigned many);
 
 /* The block that P lies in, for messages. */
 void *slab_block_of(const struct slice *s, const void *p);
