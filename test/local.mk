@@ -46,6 +46,7 @@ COMPILED_TESTS = \
 	test/t_realloc \
 	test/t_seccomp \
 	test/t_signals \
+	test/t_shared \
 	test/t_sparse \
 	test/t_stack \
 	test/t_start \
@@ -383,6 +384,8 @@ test_t_seccomp_LDADD = $(LINK_LIBRARY)
 test_t_seccomp_LDFLAGS = $(LINK_IN_PLACE)
 test_t_signals_LDADD = $(LINK_LIBRARY)
 test_t_signals_LDFLAGS = $(LINK_IN_PLACE)
+test_t_shared_LDADD = $(LINK_LIBRARY)
+test_t_shared_LDFLAGS = $(LINK_IN_PLACE)
 test_t_sparse_LDADD = $(LINK_LIBRARY)
 test_t_sparse_LDFLAGS = $(LINK_IN_PLACE)
 test_t_start_LDADD = $(LINK_LIBRARY)

@@ -282,6 +282,50 @@ static void link_cleared_of_few(void)
 	take_few();
 }
 
+static void *wait_for_ever(void *begun)
+{
+	t_free(t_malloc(1));
+	pthread_barrier_wait(begun);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+PART static void take_shared(void)
+{
+	for (size_t i = 0; i < 2; i++)
+		CHECK(t_malloc(FEW_BYTES - 1000));
+	after_call = 6;
+}
+
+/* In a slab that threads share: main is not alone in its arena. */
+static void link_written_shared(int value)
+{
+	pthread_barrier_t begun;
+	pthread_t thread;
+	char *all[FEW];
+	CHECK(pthread_barrier_init(&begun, NULL, 2) == 0);
+	CHECK(pthread_create(&thread, NULL, wait_for_ever, &begun) == 0);
+	pthread_barrier_wait(&begun);
+	for (size_t i = 0; i < FEW; i++)
+		all[i] = t_malloc(FEW_BYTES - 1000);
+	for (size_t i = 1; i < FEW; i++)
+		t_free(all[i]);
+	block = all[FEW - 1];
+	memset(block, value, 8);
+	take_shared();
+}
+
+static void link_cleared_shared(void)
+{
+	link_written_shared(0);
+}
+
+static void link_wild_shared(void)
+{
+	link_written_shared(0x41);
+}
+
 static void *take_and_free_all(void *unused)
 {
 	static char *all[LISTED];
@@ -674,6 +718,18 @@ static const struct check_case cases[] = {
 	 SIGABRT,
 	 {"malloc(", "a link in", "missing"},
 	 {take_few}},
+	{"link, cleared, shared",
+	 "guard_rate:0,arenas:1",
+	 link_cleared_shared,
+	 SIGABRT,
+	 {"malloc(", "a link in", "missing"},
+	 {take_shared}},
+	{"link, wild, shared",
+	 "guard_rate:0,arenas:1",
+	 link_wild_shared,
+	 SIGABRT,
+	 {"malloc(", "a link in", "missing"},
+	 {take_shared}},
 	{"link, wild",
 	 "guard_rate:1000000",
 	 link_wild,

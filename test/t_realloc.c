@@ -132,7 +132,8 @@ static void in_place(void)
 
 int main(int argc, char **argv)
 {
-	VARIANTS(argc, argv, "", "mremap_mib:2,decay_ms:0", "mremap_mib:1048576,decay_ms:-1");
+	VARIANTS(argc, argv, "guard_rate:0", "guard_rate:0,mremap_mib:2,decay_ms:0",
+		 "guard_rate:0,mremap_mib:1048576,decay_ms:-1");
 	t_free(t_malloc(MIB));
 	vmas_at_start = proc_vmas();
 	grow_and_shrink();

@@ -65,7 +65,7 @@ static void *new_once(size_t size, size_t align, enum origin origin)
 	if (size > SLAB_MAX || rounded > SLAB_MAX)
 		return allocate(size, align, false, origin);
 	s = cache_self->current[class_of(rounded)];
-	return LIKELY(s->free != NULL) ? fast_pop(s) : allocate(size, align, false, origin);
+	return LIKELY(s->free != NULL) ? slab_pop(s) : allocate(size, align, false, origin);
 }
 
 /* [new.delete.single]: tries, then calls the handler, until memory is found or there is no handler. */
@@ -101,7 +101,7 @@ static inline void *new_fast(size_t size)
 	if (UNLIKELY(size > SMALL_MAX))
 		return NULL;
 	s = cache_direct[(size + MIN_ALIGN - 1) / MIN_ALIGN];
-	return LIKELY(s->free != NULL) ? fast_pop(s) : NULL;
+	return LIKELY(s->free != NULL) ? slab_pop(s) : NULL;
 }
 
 /*

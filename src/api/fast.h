@@ -9,16 +9,6 @@
 #include "api/alloc.h"
 #include "check/check.h"
 
-static inline void *fast_pop(struct slice *s)
-{
-	struct block *b = s->free;
-
-	s->free = b->next;
-	count_increment(s);
-	b->key = 0;
-	return b;
-}
-
 /*
  * Whether P, of the descriptor S, is a carved block of a slab of this thread. What is no block of a slab leads to some
  * descriptor, of which nothing it may hold accepts it; to a sanitizer that is a race.

@@ -20,7 +20,7 @@ static NOINLINE void *malloc_upper(size_t size)
 	if (size > SLAB_MAX)
 		return malloc_slow(size);
 	s = cache_self->current[class_of(size)];
-	return LIKELY(s->free != NULL) ? fast_pop(s) : malloc_slow(size);
+	return LIKELY(s->free != NULL) ? slab_pop(s) : malloc_slow(size);
 }
 
 static NOINLINE void *malloc_medium(size_t size)
@@ -30,7 +30,7 @@ static NOINLINE void *malloc_medium(size_t size)
 	if (UNLIKELY(size > MEDIUM_MAX))
 		return malloc_upper(size);
 	s = cache_self->medium[(size + MEDIUM_STEP - 1) / MEDIUM_STEP];
-	return LIKELY(s->free != NULL) ? fast_pop(s) : malloc_slow(size);
+	return LIKELY(s->free != NULL) ? slab_pop(s) : malloc_slow(size);
 }
 
 void *pmd_malloc(size_t size)
@@ -40,7 +40,7 @@ void *pmd_malloc(size_t size)
 	if (UNLIKELY(size > SMALL_MAX))
 		return malloc_medium(size);
 	s = cache_direct[(size + MIN_ALIGN - 1) / MIN_ALIGN];
-	return LIKELY(s->free != NULL) ? fast_pop(s) : malloc_slow(size);
+	return LIKELY(s->free != NULL) ? slab_pop(s) : malloc_slow(size);
 }
 
 static NOINLINE void free_missed(void *p)
@@ -65,11 +65,11 @@ void *pmd_calloc(size_t count, size_t size)
 	if (LIKELY(bytes <= SMALL_MAX)) {
 		s = cache_direct[(bytes + MIN_ALIGN - 1) / MIN_ALIGN];
 		if (LIKELY(s->free != NULL))
-			return memset(fast_pop(s), 0, s->block_size);
+			return memset(slab_pop(s), 0, s->block_size);
 	} else if (bytes <= SLAB_MAX) {
 		s = cache_self->current[class_of(bytes)];
 		if (s->free)
-			return memset(fast_pop(s), 0, s->block_size);
+			return memset(slab_pop(s), 0, s->block_size);
 	}
 	return allocate(bytes, MIN_ALIGN, true, ORIGIN_MALLOC);
 }

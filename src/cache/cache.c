@@ -353,16 +353,6 @@ static struct slice *usable_slab(struct cache *c, unsigned class, bool zero)
 	return NULL;
 }
 
-static void *pop(struct slice *s)
-{
-	struct block *b = s->free;
-
-	s->free = b->next;
-	count_increment(s);
-	b->key = 0;
-	return b;
-}
-
 /* Memory is short: the request may be made again, at most so often as relief() agrees. */
 static COLD void *refill_again(struct cache *c, unsigned class, bool zero)
 {
@@ -378,7 +368,7 @@ static COLD void *refill_again(struct cache *c, unsigned class, bool zero)
  * malloc between list and count, and is running or left by longjmp; and too many live where it was free. That is left alone: a
  * count that is too low would let a slab end with a live block.
  */
-static COLD void look_for_lost(struct slice *s)
+COLD void cache_look_for_lost(struct slice *s)
 {
 	int32_t missing = s->carved - slab_live(s);
 
@@ -387,6 +377,25 @@ static COLD void look_for_lost(struct slice *s)
 	count_set(s, count_get(s) + missing);
 	if (missing > 1)
 		misuse_list(s, missing);
+}
+
+enum { FEW = 16 };
+
+/*
+ * Where threads share an arena, the first FEW blocks of a class that each of them asks for come from slabs that all of them
+ * share: otherwise many threads with little each would have a slab of each class each. NULL: not this one.
+ */
+static NOINLINE void *shared_block(struct cache *c, unsigned class, bool zero)
+{
+	struct arena *a = c->arena;
+	void *p;
+
+	if (c->shared[class] >= FEW || cache_special || !a || a->retired ||
+	    atomic_load_explicit(&a->threads, memory_order_relaxed) < 2)
+		return NULL;
+	p = held_block(a, class, zero, &c->growth);
+	c->shared[class] += p != NULL;
+	return p;
 }
 
 const struct slice *cache_torn(void)
@@ -411,8 +420,14 @@ void *cache_refill(unsigned class, bool zero)
 	if (!c)
 		return NULL;
 	s = c->current[class];
-	if (UNLIKELY(slab_live(s) != s->carved)) /* without the lock: handlers of SIGABRT may allocate */
-		look_for_lost(s);
+	if (UNLIKELY(slab_live(s) != s->carved)) { /* slab_none is so too */
+		if (s != &slab_none) {
+			cache_look_for_lost(s); /* without the lock: handlers of SIGABRT may allocate */
+		} else if ((p = shared_block(c, class, zero))) {
+			scavenger_grown();
+			return p;
+		}
+	}
 	lock_take(&c->lock);
 	if (!c->arena || c->arena->retired)
 		c->arena = arena_assign();
@@ -420,7 +435,7 @@ void *cache_refill(unsigned class, bool zero)
 	if (s && zero && (p = slab_carve_zero(s)))
 		count_increment(s);
 	else if (s)
-		p = zero ? memset(pop(s), 0, s->block_size) : pop(s);
+		p = zero ? memset(slab_pop(s), 0, s->block_size) : slab_pop(s);
 	if (UNLIKELY(c->limited))
 		put_limited_back(c);
 	lock_drop(&c->lock);

@@ -39,13 +39,14 @@ struct cache {
 	uint32_t generation;           /* forks between the first process and the one whose thread this is */
 	struct quarantine *quarantine; /* what check:strict has its thread hold back; the thread's */
 	int64_t until_special; /* requests off the fast path until one may be sampled; its thread's. Never above 0 where each is special */
-	uint64_t guard_seed; /* what that is drawn from */
-	bool in_use;         /* under caches_lock */
-	bool slow;           /* its thread uses no fast path: instrumented, or ending; constant while in use */
-	struct cache *next;  /* all caches ever made; constant */
+	uint64_t guard_seed;     /* what that is drawn from */
+	uint8_t shared[CLASSES]; /* so many blocks its thread took from slabs of its arena, up to FEW; the thread's */
+	bool in_use;             /* under caches_lock */
+	bool slow;               /* its thread uses no fast path: instrumented, or ending; constant while in use */
+	struct cache *next;      /* all caches ever made; constant */
 };
 
-extern HIDDEN const struct slice slab_none;
+extern HIDDEN const struct slice slab_none; /* count + mark != carved: cache_refill looks closer */
 extern HIDDEN struct cache cache_none;
 
 /*
@@ -134,6 +135,9 @@ const struct slice *cache_torn(void);
 
 /* Defined by the layer above: makes it ready, before the first block is handed out. */
 void check_init(void);
+
+/* Says so, without a lock held, if the list of free blocks of S, which is the caller's, ended too soon. */
+void cache_look_for_lost(struct slice *s);
 
 /* A message about the misuse of P, with what is known of it, and the end of the process, unless abort:false. */
 void misuse(const char *what, const void *p);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Slabs of no thread: their owner has ended, or gave them up as sparse. They are their arena's, under its lock, in a list
- * by class, until a thread adopts them. Those that have been there for a while are purged, and so is what was looked at
+ * Slabs of no thread: their owner has ended, or gave them up as sparse, or there was none, as threads take their first
+ * blocks of a class from slabs that they share. They are their arena's, under its lock, in a list by class, until a thread
+ * adopts them. Those that have been there for a while are purged, and so is what was looked at
  * before and has news.
  */
+#include <string.h>
+
 #include "cache/held.h"
 #include "cache/states.h"
 #include "heap/huge.h"
@@ -108,6 +111,98 @@ struct slice *held_adopt(struct cache *c, unsigned class)
 	return s;
 }
 
+/* S, which is in a list, is nobody's until held_relist_and_drop. */
+static void take_out(struct arena *a, struct slice *s)
+{
+	held_remove(a, s);
+	slab_set_state(s, SLAB_PURGING);
+}
+
+static struct slice *make_slab(struct arena *a, unsigned class, struct growth *g)
+{
+	struct slice *s = arena_take_slab(a, class, class_slices(class), g);
+
+	if (!s)
+		return NULL;
+	slab_init(s, class);
+	slab_set_state(s, SLAB_PURGING);
+	atomic_store_explicit(&s->cache, NULL, memory_order_release);
+	return s;
+}
+
+/* The same as slab_pop, for who has a lock: where the next link was written over the list ends. */
+static void *pop_checked(struct slice *s)
+{
+	void *p = slab_pop(s);
+
+	if (UNLIKELY(s->free && !slab_block_valid(s, s->free)))
+		s->free = NULL;
+	return p;
+}
+
+/* S was taken out, and some of its blocks were taken. Without the lock, as it may have to be said that blocks are missing. */
+static void put_back(struct arena *a, struct slice *s)
+{
+	cache_look_for_lost(s);
+	s->held_tick = atomic_load_explicit(&heap_tick, memory_order_relaxed);
+	lock_take(&a->lock);
+	held_relist_and_drop(a, s);
+}
+
+/* A block of S, which was taken out: its pages may have to be fetched. */
+static void *carve_block(struct slice *s, bool zero, struct growth *g)
+{
+	void *p;
+
+	if (slab_has_remote(s))
+		slab_collect(s);
+	if (zero && (p = slab_carve_zero(s))) {
+		count_increment(s);
+		return p;
+	}
+	if (!s->free && !slab_carve(s, g))
+		return NULL;
+	p = pop_checked(s);
+	return zero ? memset(p, 0, s->block_size) : p;
+}
+
+/* The first block of the list of S, which stays where it is as long as it has more. The arena's lock is held, and dropped here. */
+static void *take_block(struct arena *a, struct slice *s)
+{
+	void *p = pop_checked(s);
+	bool more = s->free;
+
+	if (more)
+		s->held_tick = atomic_load_explicit(&heap_tick, memory_order_relaxed);
+	else
+		take_out(a, s);
+	lock_drop(&a->lock);
+	if (!more)
+		put_back(a, s);
+	return p;
+}
+
+void *held_block(struct arena *a, unsigned class, bool zero, struct growth *g)
+{
+	struct slice *s;
+	void *p;
+
+	lock_take(&a->lock);
+	s = a->held[class] ? a->held[class] : a->sparse[class];
+	if (s && !was_looked_at(s) && (s->free || (slab_has_remote(s) && slab_collect(s)))) {
+		p = take_block(a, s);
+		return zero ? memset(p, 0, class_size(class)) : p;
+	}
+	if (s)
+		take_out(a, s);
+	lock_drop(&a->lock);
+	if (!s && !(s = make_slab(a, class, g)))
+		return NULL;
+	p = carve_block(s, zero, g);
+	put_back(a, s);
+	return p;
+}
+
 enum { PURGE_BATCH = 64 };
 
 /* Purge passes over S, which counts as looked at. */
@@ -142,8 +237,7 @@ static size_t take_for_purge(struct arena *a, struct slice **list, uint32_t unti
 			leave_whole(a, s);
 			continue;
 		}
-		held_remove(a, s);
-		slab_set_state(s, SLAB_PURGING);
+		take_out(a, s);
 		batch[n++] = s;
 	}
 	return n;

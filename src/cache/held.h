@@ -18,6 +18,12 @@ static inline bool held_has(struct arena *a, unsigned class)
 /* A slab of CLASS of the arena that C uses, which is C's now, in no list; NULL if there is none. */
 struct slice *held_adopt(struct cache *c, unsigned class);
 
+/*
+ * A block of CLASS from a slab that is A's, which is not retired, and stays so: frees of it are another thread's. With ZERO
+ * cleared. NULL when memory is short, or a limit was met: then G says so.
+ */
+void *held_block(struct arena *a, unsigned class, bool zero, struct growth *g);
+
 /* Takes S, which is in a list, out of it. The arena's lock is held. */
 void held_remove(struct arena *a, struct slice *s);
 

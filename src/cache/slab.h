@@ -212,6 +212,17 @@ unsigned slab_collect(struct slice *s);
  */
 void slab_warm(const struct slice *s, unsigned many);
 
+/* The first block of the free list, which is not empty. */
+static inline void *slab_pop(struct slice *s)
+{
+	struct block *b = s->free;
+
+	s->free = b->next;
+	count_increment(s);
+	b->key = 0;
+	return b;
+}
+
 /* The block that P lies in, for messages. */
 void *slab_block_of(const struct slice *s, const void *p);
 

@@ -24,7 +24,7 @@
 /* Valgrind's tools keep notes of every 64 KiB that are mapped, used or not: 1.3 GB of them, and seconds, for 1 TiB. */
 static const size_t reserve_for_valgrind = (size_t)16 << 30;
 
-const struct slice slab_none;
+const struct slice slab_none = {.carved = 1};
 struct cache cache_none = {
 	.medium = {[0 ... MEDIUM - 1] = (struct slice *)&slab_none},
 	.current = {[0 ... CLASSES - 1] = (struct slice *)&slab_none},
@@ -60,6 +60,7 @@ static void clear_cache(struct cache *c)
 	memset(c->partial, 0, sizeof c->partial);
 	memset(c->kept, 0, sizeof c->kept);
 	memset(c->sparse, 0, sizeof c->sparse);
+	memset(c->shared, 0, sizeof c->shared);
 	c->full = NULL;
 }
 

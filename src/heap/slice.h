@@ -39,7 +39,7 @@ enum slab_state {
 	SLAB_PARTIAL, /* in its cache's partial list: has free blocks, or had */
 	SLAB_FULL,    /* in its cache's full list */
 	SLAB_HELD,    /* no thread's: its arena's, in a list there if it has free blocks */
-	SLAB_PURGING, /* out of its arena's list while the kernel is asked to drop pages */
+	SLAB_PURGING, /* out of its arena's list while the kernel is asked to drop pages, or a thread carves */
 };
 
 enum { MARK_KEPT = -(1 << 30), LARGE_PIECES = 4, SLAB_PARTS = 16 };

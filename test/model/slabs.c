@@ -2,7 +2,7 @@
 /*
  * One slab, its owner, two threads that free its blocks from outside, and the scavenger: in src/cache, remote.c
  * (push and attention, the look at slabs that wait), cache.c (make_full, the owner's events) and held.c
- * (held_disown, held_adopt, purge).
+ * (held_disown, held_adopt, held_block, purge).
  *
  * This model is about what is done without a lock, so its steps are single reads and writes of what threads share, and
  * memory is x86's: what a thread writes waits in its store buffer, the oldest first, and others see it later; a locked
@@ -36,6 +36,12 @@ enum owner_at {
 	MAKING_FULL, /* has written the state */
 	ENDING,      /* in disown, has both locks, has written the state */
 	UNLOCKING,
+	SHARES, /* in held_block, has the arena's lock */
+	TAKING_OUT,
+	TOOK_OUT, /* without a lock: the slab is in no list */
+	HAS_BLOCK,
+	SHARED, /* has the lock again, has written the state */
+	LEAVING,
 };
 
 enum scavenger_at { IDLE, TOOK, COLLECTED, FILTERED, DROPPED, RELISTING };
@@ -63,6 +69,7 @@ enum mistakes {
 	NOT_TAKEN_OUT,
 	OWNED_NOT_LOOKED_AT,
 	LOOKED_AT_ONCE,
+	SHARED_NOT_TAKEN_OUT,
 	MISTAKES,
 };
 
@@ -90,6 +97,8 @@ static const struct mistake mistakes[MISTAKES] = {
 	[NOT_TAKEN_OUT] = {"a slab stays in its arena's list while it is purged", "live data is lost"},
 	[OWNED_NOT_LOOKED_AT] = {"nobody looks at slabs of threads whose remote blocks wait", NULL},
 	[LOOKED_AT_ONCE] = {"slabs whose remote blocks wait are looked at once only", NULL},
+	[SHARED_NOT_TAKEN_OUT] = {"a slab of no thread stays in its list while a thread carves it",
+				  "live data is lost"},
 };
 
 struct buffer {
@@ -493,6 +502,121 @@ static void owner_unlocks(const struct state *s)
 	explore_step(&n, "the owner drops its locks");
 }
 
+/* held_block. The owner has the block in its hand until it drops the lock; as it is not the slab's owner, X frees it. */
+static void owner_shares(const struct state *s)
+{
+	struct state n = *s;
+
+	if (!s->listed || s->arena_locked || !is_drained(s, OWNER))
+		return;
+	n.arena_locked = true;
+	n.owner = SHARES;
+	explore_chance(&n, "the owner takes the arena's lock, for a block of the held slab");
+	if (!is_mistake(SHARED_NOT_TAKEN_OUT)) {
+		n.listed = false;
+		put(&n, OWNER, STATE, PURGING);
+	}
+	n.owner = TAKING_OUT;
+	explore_chance(&n, "the owner takes the held slab out, to carve it");
+}
+
+/* If that can be had at once. */
+static void owner_takes_shared(const struct state *s)
+{
+	struct state n = *s;
+	int i = find(s, IN_LIST);
+
+	if (!is_drained(s, OWNER))
+		return;
+	if (i >= 0) {
+		n.block[i] = OWNERS;
+		put(&n, OWNER, COUNT, get(s, OWNER, COUNT) + 1);
+		n.owner = LEAVING;
+		if (find(&n, IN_LIST) < 0) {
+			n.listed = false;
+			put(&n, OWNER, STATE, PURGING);
+			n.owner = TAKING_OUT;
+		}
+		explore_step(&n, "the owner takes block %d of the held slab", i);
+	} else if (s->remote) {
+		collect(&n, OWNER);
+		explore_step(&n, "the owner collects %d blocks of the held slab", s->remote);
+	} else {
+		n.owner = LEAVING;
+		explore_step(&n, "the owner leaves the slab to who carves it");
+	}
+}
+
+static void owner_took_out(const struct state *s)
+{
+	struct state n = *s;
+
+	if (!is_drained(s, OWNER))
+		return;
+	n.arena_locked = false;
+	n.owner = find(s, OWNERS) >= 0 ? HAS_BLOCK : TOOK_OUT;
+	explore_step(&n, "the owner drops the arena's lock");
+}
+
+static void owner_carves_shared(const struct state *s)
+{
+	struct state n = *s;
+	int i = find(s, IN_LIST);
+
+	if (!has_room(s, OWNER))
+		return;
+	if (i >= 0) {
+		n.block[i] = OWNERS;
+		put(&n, OWNER, COUNT, get(s, OWNER, COUNT) + 1);
+		n.owner = HAS_BLOCK;
+		explore_step(&n, "the owner takes block %d of the slab that it took out", i);
+	} else if (s->remote) {
+		if (!is_drained(s, OWNER))
+			return;
+		collect(&n, OWNER);
+		explore_step(&n, "the owner collects %d blocks of the slab that it took out", s->remote);
+	} else {
+		turn_all(&n, PURGED, IN_LIST);
+		n.owner = find(&n, IN_LIST) >= 0 ? TOOK_OUT : HAS_BLOCK;
+		explore_step(&n, "the owner carves the purged pages again");
+	}
+}
+
+static void owner_puts_back(const struct state *s)
+{
+	struct state n = *s;
+
+	if (s->arena_locked || !is_drained(s, OWNER))
+		return;
+	n.arena_locked = true;
+	n.owner = SHARED;
+	put(&n, OWNER, STATE, HELD);
+	explore_step(&n, "the owner, under the arena's lock, writes that the slab is held");
+}
+
+static void owner_relists_shared(const struct state *s)
+{
+	struct state n = *s;
+
+	if (!is_drained(s, OWNER) && !is_mistake(NO_FENCE_HELD))
+		return;
+	relist(&n, OWNER);
+	n.owner = LEAVING;
+	explore_step(&n, "the owner, after the fence, sees %d remote blocks of the slab that it shares", s->remote);
+}
+
+static void owner_leaves(const struct state *s)
+{
+	struct state n = *s;
+
+	if (!is_drained(s, OWNER))
+		return;
+	n.arena_locked = false;
+	n.owner = RUNNING;
+	turn_all(&n, OWNERS, PUSHERS_OWN);
+	explore_step(&n, "the owner drops the arena's lock, and gives X what it has of the slab");
+}
+
 static void owner_runs(const struct state *s)
 {
 	enum slab_state state = get(s, OWNER, STATE);
@@ -509,6 +633,8 @@ static void owner_runs(const struct state *s)
 		owner_takes(s);
 	else if (state == CURRENT || state == PARTIAL || state == HELD)
 		owner_refills(s);
+	if (state == HELD)
+		owner_shares(s);
 }
 
 static void owner_steps(const struct state *s)
@@ -523,6 +649,12 @@ static void owner_steps(const struct state *s)
 		[MAKING_FULL] = owner_makes_full,
 		[ENDING] = owner_relists,
 		[UNLOCKING] = owner_unlocks,
+		[SHARES] = owner_takes_shared,
+		[TAKING_OUT] = owner_took_out,
+		[TOOK_OUT] = owner_carves_shared,
+		[HAS_BLOCK] = owner_puts_back,
+		[SHARED] = owner_relists_shared,
+		[LEAVING] = owner_leaves,
 	};
 
 	step[s->owner](s);
