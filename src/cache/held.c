@@ -89,7 +89,7 @@ void held_disown(struct slice *s)
 }
 
 /* Of larger blocks few are taken before the rest of what was fetched has left the cache again. */
-enum { WARM_MAX = 256 };
+enum { WARM_MAX = 128 };
 
 struct slice *held_adopt(struct cache *c, unsigned class)
 {
