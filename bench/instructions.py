@@ -36,10 +36,10 @@ def collected(program, kind, size, pairs, path):
     return int(found.group(1))
 
 
-def per_pair(program, kind, size, path, shorter=1):
+def per_pair(program, kind, size, path):
     """What a pair costs once all is warm: of two runs that differ in length only, the difference."""
-    few = collected(program, kind, size, FEW // shorter, path)
-    return (collected(program, kind, size, MANY // shorter, path) - few) / ((MANY - FEW) // shorter)
+    few = collected(program, kind, size, FEW, path)
+    return (collected(program, kind, size, MANY, path) - few) / (MANY - FEW)
 
 
 def side_by_side(jobs):
@@ -88,7 +88,7 @@ def count_cases(arguments, program, cases, peers):
     jobs = {}
     for name, path in paths.items():
         for case in cases if name == allocators.OURS else peers:
-            jobs[name, case] = lambda c=case, p=path: per_pair(program, *c, p, 4)
+            jobs[name, case] = lambda c=case, p=path: per_pair(program, *c, p)
     return side_by_side(jobs)
 
 

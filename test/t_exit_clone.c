@@ -10,7 +10,7 @@
 static const int errnos[] = {EAGAIN, ENOMEM, EPERM, ENOSYS, EINVAL, EACCES, EOPNOTSUPP,
 			     ENOSPC, EUSERS, EBUSY, EEXIST, EINTR,  EFAULT};
 
-enum { TRIES = 5, SIZE = 6 * 1024 * 1024 };
+enum { TRIES = 8, SIZE = 6 * 1024 * 1024 };
 
 static const struct mode {
 	const char *name, *handoff;
@@ -65,8 +65,9 @@ static bool run(const struct mode *m, int error)
 		CHECK_SAY(found <= wanted, "%s: %zu helpers", what, found);
 		if (found == wanted)
 			return false;
+		proc_sleep_ms(100U * (unsigned)i); /* on a busy machine it may come too late, now and then */
 	}
-	CHECK_SAY(false, "%s: no helper", what); /* on a busy machine it may come too late, now and then */
+	CHECK_SAY(false, "%s: no helper", what);
 	return false;
 }
 
