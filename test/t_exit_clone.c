@@ -65,7 +65,7 @@ static bool run(const struct mode *m, int error)
 		CHECK_SAY(found <= wanted, "%s: %zu helpers", what, found);
 		if (found == wanted)
 			return false;
-		proc_sleep_ms(100U * (unsigned)i); /* on a busy machine it may come too late, now and then */
+		proc_sleep_ms(100L * i); /* on a busy machine it may come too late, now and then */
 	}
 	CHECK_SAY(false, "%s: no helper", what);
 	return false;
