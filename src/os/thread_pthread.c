@@ -18,17 +18,16 @@ static struct start pending; /* one thread at a time: the caller starts none whi
 static void *enter(void *arg)
 {
 	struct start s = *(struct start *)arg;
-	sigset_t all;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	s.run();
 	*s.alive = 0;
 	return NULL;
 }
 
+/* It begins with all signals blocked: a handler of the program's that it ran may leave by longjmp, for another's stack. */
 int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic uint32_t *alive)
 {
+	sigset_t all, saved;
 	pthread_t thread;
 	long result = 0;
 	int error;
@@ -38,7 +37,10 @@ int os_thread_start(void (*run)(void), char *stack, size_t stack_bytes, _Atomic 
 		return (int)-result;
 	*alive = 1;
 	pending = (struct start){run, alive};
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &saved);
 	error = pthread_create(&thread, NULL, enter, &pending);
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 	if (error)
 		*alive = 0;
 	else
