@@ -6,6 +6,8 @@
 #include "api.h"
 #include "proc.h"
 
+#include <sys/prctl.h>
+
 enum { BLOCK = 64 << 10, STATUS = 23, HELPER_MS = 20000 };
 enum { HELPER_TRIES = 5 };
 enum { NO_HELPER = 1 }; /* the exit status of one that refused, or only started another */
@@ -86,6 +88,14 @@ static inline void settle(void)
 {
 	while (waitpid(-1, NULL, __WCLONE) > 0)
 		;
+}
+
+/* Children of this process have a resident, however little they hold and however busy the machine is; helpers are its own. */
+static inline void arm_children(void)
+{
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	CHECK(pmd_option_set("handoff_min", "1M") == 0 && pmd_option_set("handoff_despite", "load") == 0);
+	CHECK(pmd_option_set("handoff_fork", "on") == 0 && pmd_option_set("handoff", "armed") == 0);
 }
 
 static inline pid_t begin(void)

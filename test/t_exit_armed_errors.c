@@ -142,9 +142,7 @@ int main(void)
 {
 	if (SANITIZED)
 		SKIP("no handoff beside a sanitizer");
-	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-	CHECK(pmd_option_set("handoff_min", "1M") == 0 && pmd_option_set("handoff_despite", "load") == 0);
-	CHECK(pmd_option_set("handoff_fork", "on") == 0 && pmd_option_set("handoff", "armed") == 0);
+	arm_children();
 	works();
 	for (size_t i = 0; i < LENGTH(calls); i++) {
 		fails(&calls[i]);

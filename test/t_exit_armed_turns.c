@@ -55,6 +55,17 @@ static void fill_until_armed(void)
 	CHECK(armed_is_there());
 }
 
+/* A process that does what LIVE does, and ends itself, leaves one helper. */
+static void expect_helper(void (*live)(void), const char *what)
+{
+	pid_t pid = begin();
+	if (pid == 0)
+		live();
+	expect_end(pid, what);
+	size_t found = helpers(what);
+	CHECK_SAY(is_count(found, 1), "%s: %zu helpers", what, found);
+}
+
 /* ---- One is being started ---- */
 
 static void set_option(void)
@@ -85,36 +96,34 @@ static void others_go_on(void)
 
 /* ---- It is asked for at the end, while a thread looks whether it may stay ---- */
 
+static void look_amid_end(void)
+{
+	fill_until_armed();
+	hold_in(SYS_openat);
+	exit(STATUS);
+}
+
 static void serves(void)
 {
-	pid_t pid = begin();
-	if (pid == 0) {
-		fill_until_armed();
-		hold_in(SYS_openat);
-		exit(STATUS);
-	}
-	expect_end(pid, "a thread has the turn");
-	size_t found = helpers("a thread has the turn");
-	CHECK_SAY(is_count(found, 1), "%zu helpers", found);
+	expect_helper(look_amid_end, "a thread has the turn");
 }
 
 /* ---- None begins in a pause ---- */
 
+static void pause_and_resume(void)
+{
+	armed_pause();
+	fill(HEAP);
+	CHECK(pmd_option_set("handoff", "armed") == 0);
+	CHECK(!armed_is_there());
+	armed_resume();
+	fill_until_armed();
+	exit(STATUS);
+}
+
 static void pauses(void)
 {
-	pid_t pid = begin();
-	if (pid == 0) {
-		armed_pause();
-		fill(HEAP);
-		CHECK(pmd_option_set("handoff", "armed") == 0);
-		CHECK(!armed_is_there());
-		armed_resume();
-		fill_until_armed();
-		exit(STATUS);
-	}
-	expect_end(pid, "a pause");
-	size_t found = helpers("a pause");
-	CHECK_SAY(is_count(found, 1), "%zu helpers", found);
+	expect_helper(pause_and_resume, "a pause");
 }
 
 /* ---- The one that is being started does not come to its turn ---- */
@@ -192,9 +201,7 @@ int main(void)
 {
 	if (SANITIZED)
 		SKIP("no handoff beside a sanitizer");
-	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-	CHECK(pmd_option_set("handoff_min", "1M") == 0 && pmd_option_set("handoff_despite", "load") == 0);
-	CHECK(pmd_option_set("handoff_fork", "on") == 0 && pmd_option_set("handoff", "armed") == 0);
+	arm_children();
 	others_go_on();
 	in_time(serves);
 	in_time(pauses);
