@@ -130,6 +130,7 @@ class Runner:
     def run(self, case):
         """Returns the verdict, and what was called."""
         environment = {**os.environ, "PMDALLOC_CONF": case.setting, "CHECK_SCALE": str(self.args.scale)}
+        environment.pop("FAULTS", None)  # make passes on its own variable of this name, the options of this script
         if case.faults:
             environment["FAULTS"] = case.faults
         with tempfile.NamedTemporaryFile(prefix="faults.") as table:

@@ -14,7 +14,8 @@ skip() {
 
 command -v python3 >/dev/null || skip "python3 is not installed"
 
-python3 "$matrix" --source "$top" --short "$dir/test"
+# As from `make check-faults FAULTS=--short`: make puts its variables into the environment.
+FAULTS=--short python3 "$matrix" --source "$top" --short "$dir/test"
 
 # expect KIND VERDICT [SECONDS]: a program that does wrong after a fault is found.
 expect() {
