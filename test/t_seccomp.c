@@ -15,6 +15,7 @@
 
 #define STEPS 20000
 #define SLOTS 256
+#define KEPT  ((size_t)16 << 20)
 
 static const unsigned allowed[] = {
 	SYS_mmap,  SYS_munmap, SYS_madvise, SYS_mprotect,   SYS_mremap,       SYS_futex,         SYS_read,
@@ -63,6 +64,18 @@ static void work(void)
 	}
 }
 
+/* With a heap that is worth a handoff, where there may be one. */
+static _Noreturn void leave(bool handlers)
+{
+	void *volatile kept = t_malloc(KEPT);
+
+	CHECK(kept);
+	memset(kept, 1, KEPT);
+	if (handlers)
+		exit(0);
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	if (SANITIZED)
@@ -72,7 +85,8 @@ int main(int argc, char **argv)
 	const char *conf = VARIANTS(argc, argv, "decay_ms:0,background:off,release:madvise,thp:never",
 				    "decay_ms:10,background:off,release:madvise,thp:never");
 #else
-	const char *conf = VARIANTS(argc, argv, "decay_ms:0", "decay_ms:10", "decay_ms:10,background:off");
+	const char *conf = VARIANTS(argc, argv, "decay_ms:0", "decay_ms:10", "decay_ms:10,background:off",
+				    "decay_ms:10,handoff_min:1M", "decay_ms:10,handoff_min:1M,handoff:armed");
 #endif
 	pid_t pids[4];
 	for (unsigned i = 0; i < LENGTH(pids); i++) {
@@ -84,7 +98,7 @@ int main(int argc, char **argv)
 				work();
 			enter_sandbox(i & 2 ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | ENOSYS);
 			work();
-			_exit(0);
+			leave(i & 1);
 		}
 	}
 	for (unsigned i = 0; i < LENGTH(pids); i++) {

@@ -372,10 +372,10 @@ static void begin(uint32_t number, bool requested)
 {
 	program.owner = number;
 	program.requested = requested;
-	if (!requested)
-		return;
-	os_anchor_hold();
-	atomic_store_explicit(&scavenger_on_growth, after_growth, memory_order_relaxed);
+	/* A forked child has it from its parent. */
+	atomic_store_explicit(&scavenger_on_growth, requested ? after_growth : NULL, memory_order_relaxed);
+	if (requested)
+		os_anchor_hold();
 }
 
 void armed_init(uint32_t number)

@@ -68,9 +68,14 @@ static bool is_first_thread(void)
 	return (uint32_t)os_thread_number() == os_process_id();
 }
 
+bool conditions_rule_out(bool sandbox)
+{
+	return sandbox && !despite(DESPITE_SECCOMP);
+}
+
 static bool is_free(bool sandbox, char *status)
 {
-	if (sandbox && !despite(DESPITE_SECCOMP))
+	if (conditions_rule_out(sandbox))
 		return false;
 	if (!os_read_file(is_first_thread() ? first_status_path : status_path, status, STATUS_BYTES))
 		return false;

@@ -6,6 +6,9 @@
 
 #include "base/base.h"
 
+/* Whether that it is in a SANDBOX rules everything out, system calls too: each may be what the sandbox kills for. */
+bool conditions_rule_out(bool sandbox);
+
 /*
  * What the process that ends asks itself, before it makes any call that is not usual at its end: whether it is traced, or
  * in a sandbox, and whether a helper would come to its turn before the HELD bytes of the heap were torn down. SANDBOX: it

@@ -49,6 +49,7 @@ static bool is_large(size_t held)
 	uint32_t process = atomic_load_explicit(&owner, memory_order_relaxed);
 
 	return process && OPTION(handoff) != HANDOFF_OFF && held >= (size_t)OPTION(handoff_min) &&
+	       !conditions_rule_out(atomic_load_explicit(&forbidden, memory_order_relaxed)) &&
 	       process == os_process_id();
 }
 
