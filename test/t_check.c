@@ -181,7 +181,24 @@ static void access_beyond_heap(void)
 
 static void access_below_heap(void)
 {
+	allocator(4 * LARGE);
+	block -= 1;
+	culprit();
+}
+
+static void *allocate_large(void *unused)
+{
 	allocator(LARGE);
+	return unused;
+}
+
+/* Another arena's first block, with memory below it that is in nobody's use. */
+static void access_below_block(void)
+{
+	pthread_t thread;
+
+	allocator(24);
+	CHECK(pthread_create(&thread, NULL, allocate_large, NULL) == 0 && pthread_join(thread, NULL) == 0);
 	block -= 1;
 	culprit();
 }
@@ -709,6 +726,7 @@ static const struct check_case cases[] = {
 	 {"memory before a block", "size 24"},
 	 {allocator, culprit}},
 	{"beyond the heap", STRICT, access_beyond_heap, SIGSEGV, {"access(", "did not hand out"}, {culprit}},
+	{"below a block", STRICT ",arenas:2", access_below_block, SIGSEGV, {"access(", "free memory"}, {culprit}},
 	{"below the heap", STRICT, access_below_heap, SIGSEGV, {"access(", "before the first block"}, {culprit}},
 	{"link, cleared", "guard_rate:0", link_cleared, SIGABRT, {"malloc(", "a link in", "missing"}, {take_all}},
 	{"link, cleared, goes on", "guard_rate:0,abort:false", link_cleared, 0, {"malloc(", "missing"}, {take_all}},

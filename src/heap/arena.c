@@ -370,8 +370,12 @@ static struct slice *take_short(struct arena *a, size_t count, size_t align, boo
 	used = fresh ? 0 : get(&r->used);
 	touched = get(&r->touched);
 	starts = ~used;
-	if (UNLIKELY(count * align > 1))
+	if (UNLIKELY(count * align > 1)) {
 		starts = bins_run_starts(starts, count) & aligned_positions(align);
+		/* What lies below a block can be guarded if it is of the same region. */
+		if (arena_guards && starts != 1)
+			starts &= ~(uint32_t)1;
+	}
 	at = position(r, touched, starts, count, slab, wanted);
 	mask = mask_of(at, count);
 	if (mask & ~touched && !limit_charge(g, pages_more(r, mask))) {
