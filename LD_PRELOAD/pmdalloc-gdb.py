@@ -10,7 +10,7 @@ SLICE_SHIFT, SLICES_PER_REGION, HEAPS = 16, 32, 64
 ID_MASK = (1 << 64) - 1
 FREE, SLAB, LARGE, INNER = range(4)
 REGION_STATES = ("untouched", "clean", "dirty", "releasing", "active")
-SEAL_SIZE_BITS, SEAL_STATE_AT, SEAL_BITS = 17, 19, 21  # see src/cache/seal.h
+SEAL_SIZE_BITS, SEAL_STATE_AT, SEAL_ALIGN_AT, SEAL_BITS = 17, 19, 21, 27  # see src/cache/seal.h
 SEAL_STATES = ("never handed out", "free", "in quarantine", "live")
 ORIGINS = ("malloc", "operator new", "operator new[]", "?")
 SLOT_BYTES, PAGE, SLOT_STATES = 8192, 4096, ("unused", "live", "freed")
@@ -59,10 +59,11 @@ def seal_text(slab, block):
     says = (there ^ (word << SEAL_BITS & ID_MASK)) * integer(variable("seal_inverse")) & ID_MASK
     if says >> SEAL_BITS:
         return "its seal is broken: something was written behind it" if there else "free"
-    state = says >> SEAL_STATE_AT
+    state = says >> SEAL_STATE_AT & 3
     if state != 3:
         return SEAL_STATES[state]
-    return f"live, {says & (1 << SEAL_SIZE_BITS) - 1} bytes of {ORIGINS[says >> SEAL_SIZE_BITS & 3]}"
+    aligned = f", aligned to {1 << (says >> SEAL_ALIGN_AT)}" if says >> SEAL_ALIGN_AT > 4 else ""
+    return f"live, {says & (1 << SEAL_SIZE_BITS) - 1} bytes of {ORIGINS[says >> SEAL_SIZE_BITS & 3]}{aligned}"
 
 
 def slab_text(slab, address):

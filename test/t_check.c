@@ -106,15 +106,31 @@ static void free_sized_wrong(void)
 	after_call = 4;
 }
 
+/* What was asked for, not how the block lies. */
 static void free_aligned_wrong(void)
 {
-	char *p = t_aligned_alloc(64, 128);
-	t_free_aligned_sized(p, 64, 128);
-	for (int i = 0; i < 64; i++) {
-		p = t_aligned_alloc(16, 24);
-		if ((uintptr_t)p % 1024)
-			t_free_aligned_sized(p, 1024, 24);
-	}
+	t_free_aligned_sized(t_aligned_alloc(64, 128), 64, 128);
+	t_free_aligned_sized(t_aligned_alloc(8, 24), 8, 24);
+	t_free_aligned_sized(t_malloc(24), 16, 24);
+	block = t_aligned_alloc(1024, 24);
+	t_free_aligned_sized(block, 64, 24);
+}
+
+#ifndef PMD_PREFIXED
+extern void *new_aligned(size_t size, size_t align) __asm__("_ZnwmSt11align_val_t");
+extern void delete_plain(void *p) __asm__("_ZdlPv");
+
+static void delete_aligned(void)
+{
+	block = new_aligned(24, 64);
+	delete_plain(block);
+}
+#endif
+
+static void free_sized_aligned(void)
+{
+	block = t_aligned_alloc(64, 24);
+	t_free_sized(block, 24);
 }
 
 static void sent_signal(void)
@@ -630,8 +646,25 @@ static void large_overrun_resized(void)
 static void large_told_wrong(void)
 {
 	allocator(LARGE);
+	t_free_sized(block, LARGE);
+	block = t_aligned_alloc(4 * PAGE, LARGE);
+	t_free_aligned_sized(block, 4 * PAGE, LARGE);
+	allocator(LARGE);
 	t_free_sized(block, LARGE - 1);
 	after_call = 5;
+}
+
+static void large_aligned_wrong(void)
+{
+	allocator(LARGE);
+	t_free_aligned_sized(block, PAGE, LARGE);
+}
+
+/* What realloc returns is as if malloc did. */
+static void large_aligned_resized(void)
+{
+	block = t_realloc(t_aligned_alloc(4 * PAGE, LARGE), 2 * LARGE);
+	t_free_sized(block, 2 * LARGE);
 }
 
 static void large_twice(void)
@@ -706,7 +739,11 @@ static const struct check_case cases[] = {
 	{"overflow, strict", "check:strict", overflow, SIGABRT, {"behind this block", "24 bytes"}, {releaser}},
 	{"no size, strict", "check:strict", zero_size, SIGSEGV, {"of no size"}, {culprit}},
 	{"another size", "check:strict", free_sized_wrong, SIGABRT, {"another size", "24, not 25"}, {free_sized_wrong}},
-	{"another alignment", "check:strict", free_aligned_wrong, SIGABRT, {"another alignment", "1024"}, {NULL}},
+	{"another alignment", STRICT, free_aligned_wrong, SIGABRT, {"another alignment", "1024, not 64"}, {NULL}},
+#ifndef PMD_PREFIXED
+	{"alignment untold, delete", STRICT, delete_aligned, SIGABRT, {"operator delete(", "64, not 16"}, {NULL}},
+#endif
+	{"alignment untold", STRICT, free_sized_aligned, SIGABRT, {"another alignment", "64, not 16"}, {NULL}},
 	{"double free, off", "check:off", double_free, SIGABRT, {"double free: free("}, {releaser}},
 	{"goes on", "guard_rate:1,abort:false", go_on, 0, {"double free"}, {NULL}},
 	{"goes on, off", "check:off,abort:false", go_on, 0, {"double free"}, {NULL}},
@@ -809,6 +846,8 @@ static const struct check_case cases[] = {
 	{"large, overrun", STRICT, large_overrun, SIGABRT, {"free(", "behind this block", "large"}, {releaser}},
 	{"large, resized", STRICT ",abort:false", large_overrun_resized, 0, {"realloc(", "behind this block"}, {NULL}},
 	{"large, told wrong", STRICT, large_told_wrong, SIGABRT, {"another size"}, {large_told_wrong}},
+	{"large, another alignment", STRICT, large_aligned_wrong, SIGABRT, {"16, not 4096"}, {NULL}},
+	{"large, aligned, resized", STRICT, large_aligned_resized, 0, {NULL}, {NULL}},
 	{"large, twice", STRICT, large_twice, SIGABRT, {"free(", "not a live block"}, {releaser}},
 	{"large, interior", "", large_interior, SIGABRT, {"5242896 bytes into the block", "large"}, {releaser}},
 	{"large, all right", STRICT, large_all_right, 0, {NULL}, {NULL}},

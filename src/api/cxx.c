@@ -160,12 +160,12 @@ static NOINLINE void *new_nothrow(size_t size, size_t align, const void *nothrow
 	EXPORT void name##v(void *p)                                                                 \
 	{                                                                                            \
 		if (UNLIKELY(!fast_free(p)))                                                         \
-			free_checked(p, TOLD(origin));                                               \
+			free_checked(p, (struct told){origin, SIZE_UNKNOWN, MIN_ALIGN});             \
 	}                                                                                            \
 	EXPORT void name##vm(void *p, size_t size)                                                   \
 	{                                                                                            \
 		if (UNLIKELY(!fast_free(p)))                                                         \
-			free_checked(p, (struct told){origin, size, 1});                             \
+			free_checked(p, (struct told){origin, size, MIN_ALIGN});                     \
 	}                                                                                            \
 	EXPORT void name##vSt11align_val_t(void *p, size_t align)                                    \
 	{                                                                                            \

@@ -46,7 +46,7 @@ void *pmd_malloc(size_t size)
 static NOINLINE void free_missed(void *p)
 {
 	if (UNLIKELY(!free_valid(p)))
-		free_checked(p, TOLD(ORIGIN_MALLOC));
+		free_checked(p, (struct told){ORIGIN_MALLOC, SIZE_UNKNOWN, ALIGN_UNKNOWN});
 }
 
 void pmd_free(void *p)
@@ -185,7 +185,7 @@ void *pmd_reallocarray(void *p, size_t count, size_t size)
 void pmd_free_sized(void *p, size_t size)
 {
 	if (UNLIKELY(!fast_free(p)))
-		free_checked(p, (struct told){ORIGIN_MALLOC, size, 1});
+		free_checked(p, (struct told){ORIGIN_MALLOC, size, MIN_ALIGN});
 }
 
 void pmd_free_aligned_sized(void *p, size_t alignment, size_t size)

@@ -21,20 +21,15 @@ void *large_realloc(struct slice *s, size_t size);
 /*
  * What was asked for, which the descriptor keeps in fields that only slabs need otherwise; for those who have set it.
  */
-struct large_asked {
-	size_t size;
-	enum origin origin;
-};
-
-static inline void large_set_asked(struct slice *s, size_t size, enum origin origin)
+static inline void large_set_asked(struct slice *s, size_t size, size_t align, enum origin origin)
 {
 	s->last = size;
-	s->count = (int32_t)origin;
+	s->count = (int32_t)(seal_log(align) << 2 | origin);
 }
 
-static inline struct large_asked large_asked(const struct slice *s)
+static inline struct seal large_asked(const struct slice *s)
 {
-	return (struct large_asked){s->last, (enum origin)s->count};
+	return (struct seal){SEAL_LIVE, (enum origin)(s->count & 3), s->last, (size_t)1 << (s->count >> 2)};
 }
 
 /* S is no live block from now on; what becomes of its memory is the caller's. False, after a report: it was none. */

@@ -52,7 +52,7 @@ COLD void seal_list(struct slice *s)
 	}
 	for (b = s->free; b; b = b->next) {
 		memset(b + 1, 0, s->block_size - sizeof *b);
-		seal_write(seal_word(s, b), SEAL_FRESH, ORIGIN_MALLOC, 0);
+		seal_write(seal_word(s, b), (struct seal){.state = SEAL_FRESH});
 	}
 }
 

@@ -20,8 +20,10 @@
 
 enum {
 	SEAL_SIZE_BITS = 17, /* SLAB_MAX fits */
-	SEAL_STATE_AT = SEAL_SIZE_BITS + 2,
-	SEAL_BITS = SEAL_STATE_AT + 2,
+	SEAL_ORIGIN_AT = SEAL_SIZE_BITS,
+	SEAL_STATE_AT = SEAL_ORIGIN_AT + 2,
+	SEAL_ALIGN_AT = SEAL_STATE_AT + 2,
+	SEAL_BITS = SEAL_ALIGN_AT + 6, /* the alignment's logarithm */
 	SEAL_BYTES = sizeof(uint64_t),
 	SEAL_LEAST = 32, /* the smallest block: two words of a list, which are no part of the seal */
 	PAD_MOST = 64,   /* bytes behind a block that hold seal_byte */
@@ -43,7 +45,8 @@ enum seal_state {
 struct seal {
 	enum seal_state state;
 	enum origin origin;
-	size_t size;
+	size_t size; /* what was asked for; so is the alignment, of which less than MIN_ALIGN is that */
+	size_t align;
 };
 
 /* Blocks have seals. Set before the first slab is carved, if at all; so are the secrets. */
@@ -63,9 +66,16 @@ static inline uint64_t seal_mix(const uint64_t *word)
 	return (uintptr_t)word << SEAL_BITS;
 }
 
-static inline void seal_write(uint64_t *word, enum seal_state state, enum origin origin, size_t size)
+/* The logarithm of an alignment, a power of two. */
+static inline unsigned seal_log(size_t align)
 {
-	uint64_t says = size | (uint64_t)origin << SEAL_SIZE_BITS | (uint64_t)state << SEAL_STATE_AT;
+	return (unsigned)__builtin_ctzl(max_size(align, MIN_ALIGN));
+}
+
+static inline void seal_write(uint64_t *word, struct seal seal)
+{
+	uint64_t says = seal.size | (uint64_t)seal.origin << SEAL_ORIGIN_AT | (uint64_t)seal.state << SEAL_STATE_AT |
+			(uint64_t)seal_log(seal.align) << SEAL_ALIGN_AT;
 
 	__atomic_store_n(word, (says * seal_factor) ^ seal_mix(word), __ATOMIC_RELEASE);
 }
@@ -76,8 +86,8 @@ static inline struct seal seal_read(const uint64_t *word)
 
 	if (UNLIKELY(says >> SEAL_BITS))
 		return (struct seal){.state = there ? SEAL_BROKEN : SEAL_FREE};
-	return (struct seal){(enum seal_state)(says >> SEAL_STATE_AT), (enum origin)(says >> SEAL_SIZE_BITS & 3),
-			     says & ((1u << SEAL_SIZE_BITS) - 1)};
+	return (struct seal){(enum seal_state)(says >> SEAL_STATE_AT & 3), (enum origin)(says >> SEAL_ORIGIN_AT & 3),
+			     says & ((1u << SEAL_SIZE_BITS) - 1), (size_t)1 << (says >> SEAL_ALIGN_AT)};
 }
 
 /* The bytes of the pad behind a block of SIZE bytes, ROOM to its seal, that hold seal_byte. */

@@ -157,10 +157,9 @@ bool report_told_right(const void *p, struct seal seal, struct told told)
 		say_told(p, seal, told, " is released by another kind of function", 0, 0);
 	else if (UNLIKELY(told.size != seal.size && told.size != SIZE_UNKNOWN))
 		say_told(p, seal, told, " has another size than its release says: ", seal.size, told.size);
-	else if (UNLIKELY((uintptr_t)p & (told.align - 1)))
-		say_told(p, seal, told,
-			 " has another alignment than its release says: ", (uintptr_t)1 << __builtin_ctzl((uintptr_t)p),
-			 told.align);
+	else if (UNLIKELY(max_size(told.align, MIN_ALIGN) != seal.align && told.align != ALIGN_UNKNOWN))
+		say_told(p, seal, told, " has another alignment than its release says: ", seal.align,
+			 max_size(told.align, MIN_ALIGN));
 	else
 		return true;
 	return false;

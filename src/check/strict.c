@@ -23,7 +23,7 @@ static bool is_untouched(const struct slice *s, const void *p, struct seal seal)
 	       seal_all((const char *)p + sizeof(struct block), 0, room_of(s) - sizeof(struct block));
 }
 
-static void *hand_out(struct slice *s, struct block *b, size_t size, enum origin origin)
+static void *hand_out(struct slice *s, struct block *b, size_t size, size_t align, enum origin origin)
 {
 	uint64_t *word = seal_word(s, b);
 	size_t room = room_of(s);
@@ -34,7 +34,7 @@ static void *hand_out(struct slice *s, struct block *b, size_t size, enum origin
 		memset(b, 0, room);
 	}
 	memset((char *)b + size, seal_byte, seal_pad(room, size));
-	seal_write(word, SEAL_LIVE, origin, size);
+	seal_write(word, (struct seal){SEAL_LIVE, origin, size, align});
 	return b;
 }
 
@@ -52,19 +52,19 @@ static struct block *pop(struct slice *s)
 	return b;
 }
 
-static void *allocate_small(unsigned class, size_t size, enum origin origin)
+static void *allocate_small(unsigned class, size_t size, size_t align, enum origin origin)
 {
 	struct cache *c = cache_slow_self;
 	struct slice *s = LIKELY(c && !c->slow) ? c->current[class] : (struct slice *)&slab_none;
 	struct block *b;
 
 	if (LIKELY(s->free != NULL))
-		return hand_out(s, pop(s), size, origin);
+		return hand_out(s, pop(s), size, align, origin);
 	b = cache_refill(class, false);
 	if (!b)
 		return NULL;
 	s = heap_slice_anywhere(b);
-	return hand_out(s->kind == SLICE_INNER ? s->head : s, b, size, origin);
+	return hand_out(s->kind == SLICE_INNER ? s->head : s, b, size, align, origin);
 }
 
 /* Whether what lies around P, a live block that SEAL speaks of, is as it was left. */
@@ -88,7 +88,7 @@ static void shrink_small(const struct slice *s, char *p, size_t size)
 
 	memset(p + size, 0, room - size);
 	memset(p + size, seal_byte, seal_pad(room, size));
-	seal_write(word, SEAL_LIVE, seal_read(word).origin, size);
+	seal_write(word, (struct seal){SEAL_LIVE, seal_read(word).origin, size, MIN_ALIGN});
 }
 
 /* From the quarantine to the free list. */
@@ -103,7 +103,7 @@ static void let_go(void *p)
 		report_damage("free", s, p, "this free block was written to after its release");
 		*b = (struct block){NULL, 0};
 	}
-	seal_write(seal_word(s, p), SEAL_FREE, ORIGIN_MALLOC, 0);
+	seal_write(seal_word(s, p), (struct seal){.state = SEAL_FREE});
 	if (UNLIKELY(!c || !cache_owns(c, s, p))) {
 		cache_free_slow(s, p);
 		return;
@@ -138,7 +138,7 @@ static void free_small(struct slice *s, void *p, struct told told)
 	}
 	if (UNLIKELY(!is_intact(s, p, seal) || !report_told_right(p, seal, told)))
 		return;
-	seal_write(word, SEAL_HELD, ORIGIN_MALLOC, 0);
+	seal_write(word, (struct seal){.state = SEAL_HELD});
 	memset(p, 0, seal.size + seal_pad(room_of(s), seal.size));
 	quarantine_hold(p, s->block_size);
 }
@@ -156,10 +156,10 @@ static size_t large_pad(size_t size)
 	return seal_pad(arena_guards ? guard_at(size) : size + PAGE_BYTES, size);
 }
 
-static void *begin_large(struct slice *s, size_t size, enum origin origin)
+static void *begin_large(struct slice *s, size_t size, size_t align, enum origin origin)
 {
 	memset(s->base + size, seal_byte, large_pad(size));
-	large_set_asked(s, size, origin);
+	large_set_asked(s, size, align, origin);
 	if (arena_guards)
 		os_guard(s->base + guard_at(size), large_room(s) - guard_at(size));
 	return s->base;
@@ -169,7 +169,7 @@ static void *allocate_large(size_t size, size_t align, bool zero, enum origin or
 {
 	char *p = large_alloc(size + PAGE_BYTES, align, zero);
 
-	return p ? begin_large(heap_slice_anywhere(p), size, origin) : NULL;
+	return p ? begin_large(heap_slice_anywhere(p), size, align, origin) : NULL;
 }
 
 bool strict_look_at_large(const struct slice *s, const char *call)
@@ -184,10 +184,7 @@ bool strict_look_at_large(const struct slice *s, const char *call)
 
 static void free_large(struct slice *s, struct told told)
 {
-	struct large_asked asked = large_asked(s);
-	struct seal seal = {SEAL_LIVE, asked.origin, asked.size};
-
-	if (!strict_look_at_large(s, "free") || !report_told_right(s->base, seal, told))
+	if (!strict_look_at_large(s, "free") || !report_told_right(s->base, large_asked(s), told))
 		return;
 	if (!arena_guards) {
 		large_free(s);
@@ -198,7 +195,7 @@ static void free_large(struct slice *s, struct told told)
 
 void *strict_resize_large(struct slice *s, size_t size)
 {
-	struct large_asked asked = large_asked(s);
+	struct seal asked = large_asked(s);
 	size_t guard = guard_at(asked.size);
 	char *p;
 
@@ -207,8 +204,8 @@ void *strict_resize_large(struct slice *s, size_t size)
 	os_unguard(s->base + guard, large_room(s) - guard);
 	p = large_realloc(s, size + PAGE_BYTES);
 	if (p)
-		return begin_large(heap_slice_anywhere(p), size, asked.origin);
-	begin_large(s, asked.size, asked.origin);
+		return begin_large(heap_slice_anywhere(p), size, MIN_ALIGN, asked.origin);
+	begin_large(s, asked.size, asked.align, asked.origin);
 	return NULL;
 }
 
@@ -222,14 +219,14 @@ void *strict_allocate(size_t size, size_t align, bool zero, enum origin origin)
 	if (!size && align <= MIN_ALIGN && (p = none_take()))
 		return p;
 	if (rounded <= SLAB_MAX)
-		return allocate_small(class_of(rounded), size, origin);
+		return allocate_small(class_of(rounded), size, align, origin);
 	return allocate_large(size, align, zero, origin);
 }
 
 void strict_shrink(struct slice *s, void *p, size_t size)
 {
 	if (s->kind == SLICE_LARGE)
-		begin_large(s, size, large_asked(s).origin);
+		begin_large(s, size, MIN_ALIGN, large_asked(s).origin);
 	else
 		shrink_small(s, p, size);
 }

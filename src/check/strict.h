@@ -14,11 +14,11 @@
 struct told {
 	enum origin origin; /* ORIGIN_UNKNOWN: anything */
 	size_t size;        /* SIZE_UNKNOWN */
-	size_t align;       /* 1: nothing */
+	size_t align;       /* ALIGN_UNKNOWN; MIN_ALIGN: that no alignment was asked for */
 };
 
-#define SIZE_UNKNOWN SIZE_MAX
-#define TOLD(origin) ((struct told){(origin), SIZE_UNKNOWN, 1})
+#define SIZE_UNKNOWN  SIZE_MAX
+#define ALIGN_UNKNOWN 0
 
 void strict_init(void);
 
