@@ -174,13 +174,58 @@ static void child_decays(void)
 	expect_success(pid);
 }
 
+static void *say_arena(void *arena)
+{
+	t_free(t_malloc(10));
+	*(unsigned *)arena = pmd_thread_arena();
+	return NULL;
+}
+
+/* Threads that a fork left behind are in no arena of the child's: its own spread over all there are. */
+static void child_spreads(void)
+{
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		pthread_t thread;
+		unsigned mine, other = ~0u;
+		check_child(30);
+		say_arena(&mine);
+		CHECK(pthread_create(&thread, NULL, say_arena, &other) == 0 && pthread_join(thread, NULL) == 0);
+		CHECK_SAY(mine != other, "both threads are in arena %u", mine);
+		_exit(0);
+	}
+	expect_success(pid);
+}
+
+static void *stay(void *begun)
+{
+	t_free(t_malloc(10));
+	pthread_barrier_wait(begun);
+	pthread_barrier_wait(begun);
+	return NULL;
+}
+
+/* Both arenas have a thread. */
+static void thread_left_behind(void)
+{
+	pthread_t thread;
+	pthread_barrier_t begun;
+	CHECK(pmd_thread_set_arena(0) == 0 && pthread_barrier_init(&begun, NULL, 2) == 0);
+	CHECK(pthread_create(&thread, NULL, stay, &begun) == 0);
+	pthread_barrier_wait(&begun);
+	child_spreads();
+	pthread_barrier_wait(&begun);
+	CHECK(pthread_join(thread, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t thread;
 	if (THREAD_SANITIZED)
 		SKIP("ThreadSanitizer cannot follow threads in the child of a program with threads");
 	/* AddressSanitizer allocates when a thread starts, in a forked child with locks of threads that are gone. */
-	VARIANTS(argc, argv, SANITIZED ? "background:off" : "");
+	VARIANTS(argc, argv, SANITIZED ? "arenas:2,background:off" : "arenas:2");
 	CHECK(pthread_create(&thread, NULL, hammer, NULL) == 0);
 	two_threads_fork();
 	generations(10, t_malloc(10));
@@ -193,6 +238,7 @@ int main(int argc, char **argv)
 	atomic_store(&stop, true);
 	CHECK(pthread_join(thread, NULL) == 0);
 	generations(10, t_malloc(10));
+	thread_left_behind();
 	vfork_and_spawn();
 	return 0;
 }

@@ -388,6 +388,8 @@ static void after_fork_in_child(void)
 		return;
 	}
 	c->generation = cache_generation;
+	if (c->arena)
+		atomic_fetch_add_explicit(&c->arena->threads, 1, memory_order_relaxed);
 }
 
 __attribute__((constructor(101))) static void start(void)

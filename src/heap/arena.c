@@ -725,7 +725,10 @@ bool arena_after_fork(void)
 	for (int i = 0; i < ARENAS_MAX; i++) {
 		struct arena *a = atomic_load_explicit(&arenas[i], memory_order_relaxed);
 
-		if (!a || !lock_held(&a->lock))
+		if (!a)
+			continue;
+		atomic_store_explicit(&a->threads, 0, memory_order_relaxed); /* the caller's is counted anew */
+		if (!lock_held(&a->lock))
 			continue;
 		a->retired = torn = true;
 		lock_reset(&a->lock);

@@ -101,7 +101,7 @@ extern HIDDEN _Atomic size_t arena_kept_slices;
 /* The slices of S's first region that are its extent's. */
 uint32_t arena_mask(const struct slice *s);
 
-/* In a forked child: gives up the arenas that a thread that is gone had locked. Returns whether there were any. */
+/* In a forked child: gives up the arenas that a thread that is gone had locked. Returns whether there were any. No thread counts. */
 bool arena_after_fork(void);
 
 #endif
