@@ -537,33 +537,25 @@ static void adopts(void)
 	expect_helpers(0, "a process that adopts orphans");
 }
 
-static void have_child(void)
+/* The namespace has its first process only with the first child, which is the program's. */
+static void be_near(void)
 {
+	if (unshare(CLONE_NEWPID))
+		exit(EXIT_SKIP);
+	fill(HEAP);
 	pid_t child = fork();
 	CHECK(child >= 0);
 	if (child == 0)
 		_exit(getpid() == 1 ? 0 : 1);
 	CHECK_SAY(check_wait(child) == 0, "the helper was the first process of the program's namespace");
-}
-
-/* The namespace has its first process only with the first child, which is the program's. */
-static void be_near(bool child_first)
-{
-	if (unshare(CLONE_NEWPID))
-		exit(EXIT_SKIP);
-	if (child_first)
-		have_child();
-	fill(HEAP);
-	if (!child_first)
-		have_child();
 	raise(SIGKILL);
 }
 
-static void keeps_away(bool child_first)
+static void keeps_away(void)
 {
 	pid_t pid = begin();
 	if (pid == 0)
-		be_near(child_first);
+		be_near();
 	int status = check_wait(pid);
 	CHECK_SAY(status == SIGKILL || status == EXIT_SKIP << 8, "wait status %#x", (unsigned)status);
 	expect_helpers(0, "children in another namespace");
@@ -747,8 +739,7 @@ int main(int argc, char **argv)
 	maps(true);
 	maps(false);
 	adopts();
-	keeps_away(false);
-	keeps_away(true);
+	keeps_away();
 	drops_rights();
 	drops_rights_slowly();
 	sandboxes();
