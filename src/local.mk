@@ -12,7 +12,7 @@ PMD_COMMON_SOURCES = \
 	src/release/release.h src/release/release.c src/release/backends.h src/release/backends.c \
 	src/release/advice.h src/release/advice.c src/release/probe.h src/release/probe.c src/release/uring.h src/release/uring.c \
 	src/heap/slice.h src/heap/heap.h src/heap/heap.c src/heap/pool.h src/heap/pool.c \
-	src/heap/limit.h src/heap/limit.c src/heap/bins.h src/heap/bins.c src/heap/arena.h src/heap/arena.c \
+	src/heap/limit.h src/heap/limit.c src/heap/bins.h src/heap/bins.c src/heap/arena.h src/heap/arena.c src/heap/waiting.h src/heap/waiting.c \
 	src/heap/huge.h src/heap/huge.c \
 	src/cache/classes.h src/cache/slab.h src/cache/slab.c src/cache/seal.h src/cache/seal.c src/cache/memcheck.h src/cache/cache.h src/cache/cache.c \
 	src/cache/states.h src/cache/held.h src/cache/held.c src/cache/remote.h src/cache/remote.c \

@@ -86,7 +86,8 @@ INJECTED_TESTS = \
 	test/t_exit_short \
 	test/t_fork_torn \
 	test/t_release_errors \
-	test/t_release_race
+	test/t_release_race \
+	test/t_waiting
 check_LIBRARIES = libpmdinject.a
 libpmdinject_a_SOURCES = $(PMD_CORE_SOURCES)
 libpmdinject_a_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_INJECT
@@ -417,6 +418,11 @@ test_t_turns_LDFLAGS = $(LINK_IN_PLACE)
 test_t_vmas_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY='"$(abs_top_builddir)/.libs/libpmdalloc.so"'
 test_t_vmas_LDADD = $(LINK_LIBRARY)
 test_t_vmas_LDFLAGS = $(LINK_IN_PLACE)
+
+test_t_waiting_SOURCES = test/t_waiting.c test/inject.c
+test_t_waiting_CPPFLAGS = $(INJECTED_CPPFLAGS)
+test_t_waiting_LDADD = $(INJECTED_LIBRARY)
+test_t_waiting_LDFLAGS = $(AM_LDFLAGS) $(STATIC_UNLESS_SANITIZED)
 
 # Sees the counters of the library's parts, which the library hides.
 test_print_stats_LDADD = libpmdalloc-parts.a $(LIBURING)

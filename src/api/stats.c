@@ -11,6 +11,7 @@
 #include "cache/held.h"
 #include "cache/memcheck.h"
 #include "check/guard.h"
+#include "heap/waiting.h"
 #include "os/os.h"
 
 /* What is found in one region. */
@@ -183,7 +184,7 @@ static void count_occupancy(struct walk *w, size_t live)
 	w->detail->occupancy_bytes += live;
 }
 
-static void find(struct walk *w, struct finding *f, const struct region *r)
+static void find(struct walk *w, struct finding *f, const struct region *r, uint32_t used)
 {
 	for (size_t i = add_spanning(w, f, r); i < SLICES_PER_REGION;) {
 		const struct slice *s = r->slices + i;
@@ -195,8 +196,8 @@ static void find(struct walk *w, struct finding *f, const struct region *r)
 		case SLICE_LARGE:
 			i += add_large(w, f, s, i);
 			break;
-		default:
-			i++;
+		default: /* free, or nobody's: it waits, is being purged, taken or freed */
+			f->free_bytes += (used >> i++ & 1) << SLICE_SHIFT;
 		}
 	}
 }
@@ -212,7 +213,7 @@ static void add_region(struct walk *w, struct region *r)
 		w->spanning = 0;
 		return;
 	}
-	find(w, &f, r);
+	find(w, &f, r, used);
 	/* A slice that was free may have become a slab's meanwhile, and be in both figures. */
 	free = min_size((free_slices << SLICE_SHIFT) + f.free_bytes, REGION_BYTES);
 	dirty = ((size_t)__builtin_popcount(~used & touched) << SLICE_SHIFT) + f.free_bytes - f.idle_bytes;
@@ -250,6 +251,15 @@ static size_t relaxed(_Atomic size_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* Of active regions. */
+static size_t dirty_slices(void)
+{
+	struct waiting_count waiting = waiting_count();
+	size_t counted = relaxed(&arena_dirty_slices);
+
+	return counted - min_size(counted, waiting.counted) + min_size(waiting.slices, waiting.counted);
+}
+
 static void add_counters(struct pmd_stats *stats)
 {
 	stats->metadata_bytes = meta_bytes();
@@ -259,7 +269,7 @@ static void add_counters(struct pmd_stats *stats)
 	stats->regions_emptied = COUNT_GET(emptied);
 	stats->pte_pages_held += stats->regions_dirty + stats->regions_releasing;
 	stats->slabs_waiting = relaxed(&held_unexamined);
-	stats->dirty_bytes = (stats->regions_dirty << REGION_SHIFT) + (relaxed(&arena_dirty_slices) << SLICE_SHIFT);
+	stats->dirty_bytes = (stats->regions_dirty << REGION_SHIFT) + (dirty_slices() << SLICE_SHIFT);
 	stats->releases = stats->pte_pages_returned = COUNT_GET(releases);
 	for (int b = 0; b < RELEASE_BACKENDS; b++)
 		stats->release_calls += relaxed(&release_counters[b].calls);

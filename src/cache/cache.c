@@ -13,6 +13,7 @@
 #include "cache/seal.h"
 #include "cache/states.h"
 #include "heap/huge.h"
+#include "heap/waiting.h"
 
 void cache_retire(struct slice *s)
 {
@@ -266,6 +267,7 @@ static struct slice *take_new(struct cache *c, unsigned class)
 {
 	struct slice *s;
 
+	waiting_flush(c->arena);
 	if (c->limited || !(s = arena_take_slab(c->arena, class, class_slices(class), &c->growth)))
 		return NULL;
 	slab_init(s, class);

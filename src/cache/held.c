@@ -10,6 +10,7 @@
 #include "cache/held.h"
 #include "cache/states.h"
 #include "heap/huge.h"
+#include "heap/waiting.h"
 #include "release/release.h"
 
 /* As held_tick, below the first of heap_tick. */
@@ -120,8 +121,10 @@ static void take_out(struct arena *a, struct slice *s)
 
 static struct slice *make_slab(struct arena *a, unsigned class, struct growth *g)
 {
-	struct slice *s = arena_take_slab(a, class, class_slices(class), g);
+	struct slice *s;
 
+	waiting_flush(a);
+	s = arena_take_slab(a, class, class_slices(class), g);
 	if (!s)
 		return NULL;
 	slab_init(s, class);

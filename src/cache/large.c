@@ -18,6 +18,7 @@
 #include "cache/relief.h"
 #include "cache/scavenger.h"
 #include "conf/options.h"
+#include "heap/waiting.h"
 #include "os/os.h"
 #include "release/release.h"
 
@@ -47,7 +48,7 @@ static struct slice *take(size_t size, size_t align, bool zero, struct growth *g
 
 	if (c && (!a || a->retired))
 		a = c->arena = arena_assign();
-	s = a ? arena_take(a, slices_for(size), max_size(align >> SLICE_SHIFT, 1), zero, g) : NULL;
+	s = a ? waiting_take(a, slices_for(size), max_size(align >> SLICE_SHIFT, 1), zero, g) : NULL;
 	if (!s)
 		return NULL;
 	memset(s->pieces, 0, sizeof s->pieces);
@@ -130,7 +131,7 @@ void large_free(struct slice *s)
 	if (!large_end(s))
 		return;
 	if (unify(s))
-		arena_put(s);
+		waiting_put(s);
 	scavenger_kick();
 }
 
@@ -280,7 +281,11 @@ static void *shrink_by_copy(struct slice *s, size_t size, struct growth *g)
 
 static void *resize(struct slice *s, size_t size, struct growth *g)
 {
-	if (arena_resize(s, slices_for(size), g)) {
+	size_t count = slices_for(size);
+
+	if (count > s->slices)
+		waiting_flush(atomic_load_explicit(&s->region->arena, memory_order_relaxed));
+	if (arena_resize(s, count, g)) {
 		set_size(s, size);
 		scavenger_kick();
 		return s->base;

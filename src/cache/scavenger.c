@@ -19,6 +19,7 @@
 #include "cache/remote.h"
 #include "conf/options.h"
 #include "heap/limit.h"
+#include "heap/waiting.h"
 #include "os/lock.h"
 #include "os/os.h"
 #include "os/pressure.h"
@@ -110,6 +111,7 @@ static size_t give_back_all(bool later)
 
 	memcheck_silence();
 	huge_rest();
+	waiting_flush_all();
 	remote_attend_waiting();
 	bytes = purge_slabs(atomic_load_explicit(&heap_tick, memory_order_relaxed), true);
 	for (int i = 0; i < HEAPS_MAX; i++) {
@@ -129,6 +131,7 @@ static size_t give_back_old(bool later)
 	size_t bytes;
 
 	memcheck_silence();
+	waiting_flush_all();
 	remote_attend_waiting();
 	bytes = purge_slabs(now - DEMAND_TICKS, false);
 	for (int i = 0; i < HEAPS_MAX; i++) {

@@ -4,7 +4,7 @@
  *
  * Extents of less than a region come from the fullest region that has room, so that sparse ones drain; longer ones
  * begin on a region boundary, and what they leave of their last region serves others. A region whose last slice is
- * freed goes back to its heap at once.
+ * given back here goes back to its heap at once.
  */
 #ifndef PMD_HEAP_ARENA_H
 #define PMD_HEAP_ARENA_H
@@ -22,7 +22,9 @@ struct arena {
 	struct lock lock;     /* guards everything here and in its regions */
 	_Atomic bool retired; /* the lock was held at a fork: nothing more is allocated, frees are dropped */
 	unsigned index;
-	struct bins bins[GROUPS]; /* its regions, but for the full ones */
+	struct slice *_Atomic waiting; /* see heap/waiting.h; without the lock, as the next */
+	_Atomic bool waited;           /* something has waited since the last tick */
+	struct bins bins[GROUPS];      /* its regions, but for the full ones */
 	struct filling filling;
 	struct slice *held[CLASSES];     /* slabs of no thread that have free blocks, by class */
 	struct slice *sparse[CLASSES];   /* the same, whose idle pages were purged: taken last */
