@@ -242,7 +242,7 @@ bool cache_is_free(struct slice *s, const void *p)
 	struct cache *c = slab_cache(s);
 	bool mine = c == cache_slow_self, is;
 
-	/* The owner's lock keeps it from collecting the remote list, but that of the slab that it allocates from. */
+	/* The owner's lock keeps it from collecting the remote list. */
 	if (c && !mine)
 		lock_take(&c->lock);
 	is = slab_is_free(s, p);

@@ -11,8 +11,7 @@
  * Who may write what of a slab:
  *   free, count        the owning thread alone, without a lock; once the slab is held by its arena, the arena's lock
  *   anchor, last, mark, carved, state, cache, next, prev
- *                      the owner's cache lock; once held by the arena, the arena's lock. The mark of the slab that it
- *                      allocates from the owner writes without the lock as well
+ *                      the owner's cache lock; once held by the arena, the arena's lock
  *   remote             anybody, atomically
  *   the rest           set before the first block is handed out, constant until the slab is retired
  *
