@@ -257,8 +257,8 @@ static void *call_aligned(unsigned way, size_t *alignment, size_t size)
 		return t_pvalloc(size);
 	default:
 		p = t_memalign(*alignment, size);
-		while (p && *alignment & (*alignment - 1)) /* rounded up: at least what was asked for is sure */
-			*alignment &= *alignment - 1;
+		if (p && *alignment & (*alignment - 1)) /* rounded up */
+			*alignment = (size_t)1 << (64 - __builtin_clzl(*alignment));
 		return p;
 	}
 }
