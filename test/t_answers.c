@@ -1620,6 +1620,49 @@ static void blind(void)
 	CHECK(comes_to(&heap_counters.dirty_regions, true));
 }
 
+static void *touched(size_t bytes)
+{
+	void *p = pmd_malloc(bytes);
+
+	CHECK(p);
+	return memset(p, 1, bytes);
+}
+
+static void pass_tick(void)
+{
+	uint32_t now = atomic_load(&heap_tick);
+
+	for (int i = 0; i < 10000 && atomic_load(&heap_tick) == now; i++) {
+		inject_advance_ms(50);
+		usleep(500);
+	}
+	CHECK(atomic_load(&heap_tick) != now);
+}
+
+/* For SWINGS ticks there is free memory that is wanted again each time; what is free for good after that goes, and nobody calls. */
+static void swing(int swings)
+{
+	void *more = touched(64 << 20), *p = touched(64 << 20);
+
+	for (int i = 0; i < swings; i++) {
+		pmd_free(p);
+		pass_tick();
+		p = touched(64 << 20);
+	}
+	pmd_free(p);
+	pmd_free(more);
+	CHECK_SAY(comes_to(&heap_counters.dirty_regions, true), "after %d ticks %zu regions stay", swings,
+		  atomic_load(&heap_counters.dirty_regions));
+}
+
+static void swings(void)
+{
+	pressure_root = "/nowhere";
+	CHECK(pmd_option_set("decay_ms", "1000") == 0);
+	for (int n = 26; n < 34; n++)
+		swing(n);
+}
+
 /* ---- No memory for a heap ---------------------------------------------------------------------------------------- */
 
 #define KEYS (-1L) /* no system call: the program has made as many keys for data of threads as there may be */
@@ -1953,6 +1996,7 @@ static const struct {
 	CASE(ring_that_is_stuck),
 	CASE(swap),
 	CASE(blind),
+	CASE(swings),
 	CASE(no_heap),
 	CASE(no_tables),
 	CASE(guards_by_mappings),

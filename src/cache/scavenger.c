@@ -259,9 +259,10 @@ static int64_t sleep_ms(const struct watch *w)
 	return due > now ? (int64_t)((due - now) / 1000 + 1) : 0;
 }
 
-/* Counts ticks in which there was nothing to do. */
+/* Counts ticks in which there was nothing to do, or nothing that could be done: what has just been freed is too young. */
 static void tick(struct watch *w)
 {
+	size_t before = w->left;
 	size_t bytes = OPTION(decay_ms) > 0 ? give_back_old(true) : 0;
 	bool rest = false;
 
@@ -272,7 +273,7 @@ static void tick(struct watch *w)
 	w->left = decaying_bytes() + waiting_bytes();
 	w->tick_us = os_now_us() + tick_length_us();
 	w->idle = bytes || rest || w->left >= WORTH_BYTES ? 0 : w->idle + 1;
-	w->futile = bytes || OPTION(decay_ms) < 0 ? 0 : w->futile + 1;
+	w->futile = bytes || w->left > before || OPTION(decay_ms) < 0 ? 0 : w->futile + 1;
 }
 
 static bool is_short(struct watch *w, uint64_t now)
