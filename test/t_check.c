@@ -197,8 +197,11 @@ static void access_beyond_heap(void)
 
 static void access_below_heap(void)
 {
+	struct pmd_stats stats = {.size = sizeof stats};
+
 	allocator(4 * LARGE);
-	block -= 1;
+	CHECK(pmd_stats_get(&stats) == 0);
+	block -= (uintptr_t)block % stats.heap_reserved + 1; /* the heap begins at a multiple of its size */
 	culprit();
 }
 
