@@ -149,8 +149,10 @@ static void comes_late(void)
 
 /* ---- It was killed ---- */
 
-static void kill_child_named(const char *name)
+/* False: there is none, or it has not its name yet. */
+static bool kill_child_named(const char *name)
 {
+	bool found = false;
 	char path[64], children[512], comm[64];
 	snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
 	proc_read(path, children, sizeof children);
@@ -158,9 +160,12 @@ static void kill_child_named(const char *name)
 		pid_t pid = (pid_t)strtol(at, &at, 10);
 		snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
 		proc_read(path, comm, sizeof comm);
-		if (strncmp(comm, name, strlen(name)) == 0)
+		if (strncmp(comm, name, strlen(name)) == 0) {
 			CHECK(kill(pid, SIGKILL) == 0);
+			found = true;
+		}
 	}
+	return found;
 }
 
 static void await_byte(const int fds[2])
@@ -187,7 +192,8 @@ static void is_succeeded(void)
 		raise(SIGKILL);
 	}
 	await_byte(ready);
-	kill_child_named("pmdalloc-armed");
+	while (!kill_child_named("pmdalloc-armed"))
+		proc_sleep_ms(1);
 	CHECK(write(killed[1], "", 1) == 1);
 	CHECK(check_wait(pid) == SIGKILL);
 	size_t found = helpers("a killed one");
