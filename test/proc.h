@@ -9,6 +9,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -125,6 +126,16 @@ static inline pid_t child_of(pid_t pid)
 	if (fd >= 0)
 		close(fd);
 	return n > 0 ? atoi(text) : 0;
+}
+
+/* What FUNCTION returns when a thread of its own calls it. */
+static inline void *proc_in_thread(void *(*function)(void *), void *argument)
+{
+	pthread_t thread;
+	void *result;
+	CHECK(pthread_create(&thread, NULL, function, argument) == 0);
+	CHECK(pthread_join(thread, &result) == 0);
+	return result;
 }
 
 #endif

@@ -49,15 +49,6 @@ static void *block_of(size_t size)
 	return p;
 }
 
-static void *in_thread(void *(*function)(void *), void *argument)
-{
-	pthread_t thread;
-	void *result;
-	CHECK(pthread_create(&thread, NULL, function, argument) == 0);
-	CHECK(pthread_join(thread, &result) == 0);
-	return result;
-}
-
 static void *thread_free(void *p)
 {
 	t_free(p);
@@ -250,15 +241,15 @@ static void twice_after_other_classes(size_t size)
 static void twice_by_two_threads(size_t size)
 {
 	void *p = block_of(size);
-	in_thread(thread_free, p);
+	proc_in_thread(thread_free, p);
 	announce(p);
-	in_thread(thread_free, p);
+	proc_in_thread(thread_free, p);
 }
 
 static void twice_other_thread_first(size_t size)
 {
 	void *p = block_of(size);
-	in_thread(thread_free, p);
+	proc_in_thread(thread_free, p);
 	bad_free(p);
 }
 
@@ -268,20 +259,20 @@ static void twice_owner_first(size_t size)
 	void *p = block_of(size);
 	t_free(p);
 	announce(p);
-	in_thread(thread_free, p);
+	proc_in_thread(thread_free, p);
 	CHECK(keep);
 }
 
 static void twice_owner_gone(size_t size)
 {
-	void *p = in_thread(thread_malloc, (void *)size);
+	void *p = proc_in_thread(thread_malloc, (void *)size);
 	t_free(p);
 	bad_free(p);
 }
 
 static void within_owner_gone(size_t size)
 {
-	bad_free((char *)in_thread(thread_malloc, (void *)size) + 8);
+	bad_free((char *)proc_in_thread(thread_malloc, (void *)size) + 8);
 }
 
 /* To a size that it has room for. */
@@ -522,7 +513,7 @@ int main(int argc, char **argv)
 	size_t failed = 0;
 	if (argc == 3) {
 		/* What the C library allocates for a first thread must not land where a block was freed. */
-		in_thread(thread_nothing, NULL);
+		proc_in_thread(thread_nothing, NULL);
 		cases[strtoul(argv[1], NULL, 10)].run(strtoul(argv[2], NULL, 10));
 		return 0;
 	}

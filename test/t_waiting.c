@@ -7,6 +7,7 @@
 #include "api.h"
 #include "block.h"
 #include "inject.h"
+#include "proc.h"
 #include "random.h"
 #include "variants.h"
 
@@ -167,15 +168,6 @@ static void *take_until_none(void *blocks)
 	return NULL;
 }
 
-static void *in_thread(void *(*what)(void *), void *argument)
-{
-	pthread_t thread;
-	void *result;
-	CHECK(pthread_create(&thread, NULL, what, argument) == 0);
-	CHECK(pthread_join(thread, &result) == 0);
-	return result;
-}
-
 static void *take_one(void *size)
 {
 	return t_malloc((size_t)size);
@@ -187,9 +179,9 @@ static void helps_others(void)
 	static void *blocks[4096];
 	void *mine = taken(t_malloc(REGION)), *p;
 	inject_add((struct inject_rule){.nr = SYS_mprotect, .action = INJECT_FAIL, .error = ENOMEM});
-	in_thread(take_until_none, blocks);
+	proc_in_thread(take_until_none, blocks);
 	t_free(mine);
-	p = in_thread(take_one, (void *)REGION);
+	p = proc_in_thread(take_one, (void *)REGION);
 	inject_clear();
 	CHECK(p);
 	t_free(p);
@@ -202,7 +194,7 @@ static void meets_limit(void)
 	void *mine = taken(t_malloc(LONE)), *p;
 	CHECK(pmd_limit(0, stats().resident_bytes + 2 * REGION) == 0);
 	t_free(mine);
-	p = in_thread(take_one, (void *)(2 * REGION + 16 * SLICE));
+	p = proc_in_thread(take_one, (void *)(2 * REGION + 16 * SLICE));
 	CHECK(pmd_limit(0, 0) == 0);
 	CHECK(p);
 	t_free(p);

@@ -267,8 +267,7 @@ static struct slice *take_new(struct cache *c, unsigned class)
 {
 	struct slice *s;
 
-	waiting_flush(c->arena);
-	if (c->limited || !(s = arena_take_slab(c->arena, class, class_slices(class), &c->growth)))
+	if (c->limited || !(s = waiting_take_slab(c->arena, class, class_slices(class), &c->growth)))
 		return NULL;
 	slab_init(s, class);
 	atomic_store_explicit(&s->cache, c, memory_order_release);

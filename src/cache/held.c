@@ -121,10 +121,8 @@ static void take_out(struct arena *a, struct slice *s)
 
 static struct slice *make_slab(struct arena *a, unsigned class, struct growth *g)
 {
-	struct slice *s;
+	struct slice *s = waiting_take_slab(a, class, class_slices(class), g);
 
-	waiting_flush(a);
-	s = arena_take_slab(a, class, class_slices(class), g);
 	if (!s)
 		return NULL;
 	slab_init(s, class);

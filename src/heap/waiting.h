@@ -24,7 +24,14 @@ static inline void waiting_flush(struct arena *a)
 		waiting_flush_one(a);
 }
 
-/* The same of all arenas. False: nothing waited. */
+/* As arena_take_slab: what waits in A is free for it. */
+static inline struct slice *waiting_take_slab(struct arena *a, unsigned class, size_t count, struct growth *g)
+{
+	waiting_flush(a);
+	return arena_take_slab(a, class, count, g);
+}
+
+/* As waiting_flush, of all arenas. False: nothing waited. */
 bool waiting_flush_all(void);
 
 /* How many slices wait, and as how many they are counted in arena_dirty_slices. */
