@@ -8,8 +8,9 @@ found=0
 missed=0
 
 # expect_failure FAULT TEST CONF: TEST must fail under FAULT and the options CONF, by a check of its own or, as what is lost
-# may be part of a list of free blocks or of the program's own pointers, by one of the library's or by SIGSEGV. What is
-# lost must be in use just then: where little is done, as under a sanitizer, that may take some tries.
+# may be part of a list of free blocks, of the library's or of the program's own pointers, by one of the library's, by
+# SIGSEGV, or by what a sanitizer says before that could come. What is lost must be in use just then: where little is
+# done, as under a sanitizer, that may take some tries.
 expect_failure() {
 	tries=0
 	status=0
@@ -18,7 +19,7 @@ expect_failure() {
 		said=$(FAULT=$1 PMDALLOC_CONF=$3 "$dir/test/$2" "$3" 2>&1) || status=$?
 	done
 	case $status:$said in
-	1:*": failed: "* | 134:*"pmdalloc: "* | 139:*)
+	1:*": failed: "* | 134:*"pmdalloc: "* | 139:* | 1:*": runtime error: "* | 1:*"ERROR: AddressSanitizer: "*)
 		found=$((found + 1))
 		;;
 	77:*)
