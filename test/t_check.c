@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #define CASE_SECONDS 20
@@ -581,6 +582,49 @@ static void threads_end(void)
 	t_free(p);
 }
 
+enum { LOOKED_AT = 8000 };
+
+static _Atomic bool ends;
+static char *left[LOOKED_AT];
+
+static void tell_end(void)
+{
+	ends = true;
+}
+
+static void *allocate_at_end(void *unused)
+{
+	while (!ends)
+		sched_yield();
+	for (char *p; (p = t_malloc(70000)); t_free(p))
+		memset(p, 1, 70000);
+	return unused;
+}
+
+static void *free_at_end(void *unused)
+{
+	while (!ends)
+		sched_yield();
+	for (size_t i = LOOKED_AT; i-- > 0;)
+		t_free(left[i]);
+	return unused;
+}
+
+/* Threads that ask for nothing, and free nothing, before the last handler of the program's has run. */
+static void begin_at_end(void)
+{
+	pthread_t threads[2];
+	for (size_t i = 0; i < LOOKED_AT; i++)
+		CHECK((left[i] = t_malloc(i % 100 ? 10000 : LARGE)));
+	for (size_t i = 0; i < LOOKED_AT; i += 2) {
+		t_free(left[i]); /* what is free is looked at in full, which takes its time */
+		left[i] = NULL;
+	}
+	CHECK(pthread_create(&threads[0], NULL, allocate_at_end, NULL) == 0);
+	CHECK(pthread_create(&threads[1], NULL, free_at_end, NULL) == 0);
+	CHECK(atexit(tell_end) == 0);
+}
+
 static void no_memory(void)
 {
 	static char *all[100000];
@@ -838,6 +882,7 @@ static const struct check_case cases[] = {
 	{"no size, grows", STRICT, no_size_grows, 0, {NULL}, {NULL}},
 	{"no size, many", STRICT, no_size_many, SIGABRT, {"double free: free("}, {releaser}},
 	{"threads end", STRICT, threads_end, 0, {NULL}, {NULL}},
+	{"threads begin at the end", STRICT, begin_at_end, 0, {NULL}, {NULL}},
 	{"no memory", STRICT ",limit_hard:16M", no_memory, 0, {"limit_hard:16M is reached"}, {NULL}},
 	{"no memory, overrun",
 	 STRICT ",limit_hard:16M",

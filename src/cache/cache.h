@@ -124,8 +124,12 @@ void cache_give_up(struct cache *c, struct slice *s);
 
 unsigned cache_threads(void);
 
-/* Whether the calling thread's cache is the only one of a thread that is there, or was when this process was forked. */
-bool cache_is_only(void);
+/*
+ * Whether the calling thread's cache is the only one of a thread that is there, or was when this process was forked. If so it
+ * stays that: whoever asks for a cache waits until cache_let_begin().
+ */
+bool cache_stay_only(void);
+void cache_let_begin(void);
 
 /*
  * The calling thread's slab whose list of free blocks leads elsewhere, because a link was written over; NULL if there is

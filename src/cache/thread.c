@@ -46,6 +46,7 @@ bool cache_instrumented, cache_strict, cache_special;
 void (*cache_on_thread_exit)(struct cache *c);
 void (*cache_on_fork)(void);
 
+static struct lock beginning;   /* no thread begins while it is held, and caches_lock is taken after it */
 static struct lock caches_lock; /* guards caches and in_use */
 static struct cache *caches;
 _Atomic uint32_t cache_generation;
@@ -123,9 +124,11 @@ static struct cache *create(void)
 
 	if (!cache_init())
 		return NULL;
+	lock_take(&beginning);
 	lock_take(&caches_lock);
 	c = find_cache(os_thread_id(), &again);
 	lock_drop(&caches_lock);
+	lock_drop(&beginning);
 	if (!c)
 		return NULL;
 	if (again) {
@@ -174,11 +177,11 @@ static void thread_exit(void *arg)
 	lock_drop(&c->lock);
 	memcheck_resume();
 	arena_unassign(c->arena);
+	scavenger_kick();
 	lock_take(&caches_lock);
-	c->in_use = false;
+	c->in_use = false; /* this thread changes nothing any more */
 	c->thread = 0;
 	lock_drop(&caches_lock);
-	scavenger_kick();
 }
 
 void cache_flush(void)
@@ -248,7 +251,7 @@ unsigned cache_threads(void)
 	return n;
 }
 
-bool cache_is_only(void)
+static bool is_only(void)
 {
 	unsigned n = 0;
 
@@ -257,6 +260,20 @@ bool cache_is_only(void)
 		n += c->in_use;
 	lock_drop(&caches_lock);
 	return n == 1 && cache_slow_self && cache_slow_self->in_use;
+}
+
+bool cache_stay_only(void)
+{
+	lock_take(&beginning);
+	if (is_only())
+		return true;
+	lock_drop(&beginning);
+	return false;
+}
+
+void cache_let_begin(void)
+{
+	lock_drop(&beginning);
 }
 
 /* ---- Start and fork ---------------------------------------------------------------------------------------------- */
@@ -374,6 +391,7 @@ static void after_fork_in_child(void)
 	if (cache_on_fork)
 		cache_on_fork();
 	scavenger_after_fork();
+	lock_reset(&beginning);
 	lock_reset(&caches_lock);
 	atomic_store_explicit(&cache_generation, cache_generation + 1, memory_order_relaxed);
 	if (!c)

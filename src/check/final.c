@@ -84,7 +84,7 @@ static void look(void *unused)
 
 	(void)unused;
 	guard_look(call);
-	if (!cache_strict || !cache_is_only())
+	if (!cache_strict || !cache_stay_only())
 		return;
 	paused = scavenger_pause();
 	for (int i = 0; i < HEAPS_MAX; i++) {
@@ -96,6 +96,7 @@ static void look(void *unused)
 				look_at_region(heap_region(h, at));
 	}
 	scavenger_resume(paused);
+	cache_let_begin();
 }
 
 /* The C library's, as C++ compilers call it. LIBRARY: NULL, none. */
