@@ -13,7 +13,7 @@ REGION_STATES = ("untouched", "clean", "dirty", "releasing", "active")
 SEAL_SIZE_BITS, SEAL_STATE_AT, SEAL_ALIGN_AT, SEAL_BITS = 17, 19, 21, 27  # see src/cache/seal.h
 SEAL_STATES = ("never handed out", "free", "in quarantine", "live")
 ORIGINS = ("malloc", "operator new", "operator new[]", "?")
-SLOT_BYTES, PAGE, SLOT_STATES = 8192, 4096, ("unused", "live", "freed")
+MIN_ALIGN, SLOT_BYTES, PAGE, SLOT_STATES = 16, 8192, 4096, ("unused", "live", "freed")
 
 
 def variable(name, file=""):
@@ -146,6 +146,17 @@ def guard_text(address):
     return lines
 
 
+def none_text(address):
+    """With check:strict, what it is among the addresses that blocks of no size have, or None."""
+    file = "src/check/none.c"
+    base, at_most = integer(variable("base", file)), int(gdb.parse_and_eval("(int)ADDRESSES"))
+    index, offset = divmod(address - base, MIN_ALIGN)
+    if not base or not 0 <= index < at_most:
+        return None
+    live = integer(variable("live", file)[index // 64]) >> index % 64 & 1
+    return [f"{offset} bytes beyond the address of a block of no size", "live" if live else "free"]
+
+
 class PmdPtr(gdb.Command):
     """pmd-ptr ADDRESS: what ADDRESS is to pmdalloc: of which block, whether that is live, and where it is."""
 
@@ -158,7 +169,7 @@ class PmdPtr(gdb.Command):
         address = integer(gdb.parse_and_eval(f"(unsigned long)({argument})"))
         try:
             found = slice_of(address)
-            lines = heap_text(*found, address) if found else guard_text(address)
+            lines = heap_text(*found, address) if found else guard_text(address) or none_text(address)
         except gdb.MemoryError as error:
             lines = [f"what pmdalloc knows of it cannot be read: {error}"]
         except gdb.error as error:

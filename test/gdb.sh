@@ -64,3 +64,7 @@ pointer check:strict ': 0 bytes into the block at' 'in quarantine' 'region 0 (ac
 # With counters the first samples are their requests.
 [ -n "${PMD_COUNTED:-}" ] ||
 	pointer guard_rate:1 'guarded block 0: freed, 24 bytes at' 'allocated by thread' 'allocator' 'releaser'
+
+# A block of no size, as the program touches it.
+debug -ex "set environment PMDALLOC_CONF check:strict" -ex run -ex "source $script" -ex 'pmd-ptr block' --args "$program" 8
+expect ': 0 bytes beyond the address of a block of no size' '^ *live$'
