@@ -28,6 +28,7 @@ COMPILED_TESTS = \
 	test/t_exhausted \
 	test/t_fork_kinds \
 	test/t_fortify \
+	test/t_free_null \
 	test/t_glibc \
 	test/t_heaps \
 	test/t_interposed \
@@ -291,6 +292,8 @@ test_t_exit_matrix_static_SOURCES = test/t_exit_matrix.c
 test_t_exit_matrix_static_CPPFLAGS = $(AM_CPPFLAGS) -DPMD_STATIC
 test_t_exit_matrix_static_LDADD = pmdalloc.o
 test_t_exit_matrix_static_LDFLAGS = $(AM_LDFLAGS) -all-static
+test_t_free_null_LDADD = $(LINK_LIBRARY)
+test_t_free_null_LDFLAGS = $(LINK_IN_PLACE)
 test_t_fork_LDADD = $(LINK_LIBRARY)
 test_t_fork_LDFLAGS = $(LINK_IN_PLACE)
 test_t_fork_kinds_LDADD = $(LINK_LIBRARY)

@@ -421,7 +421,18 @@ static void end_release(void *arg, void *base, size_t bytes, int error)
 		*released += bytes;
 }
 
-/* Adjacent regions become one range; of each the page of descriptors goes too: free slices' hold nothing. */
+/*
+ * The descriptors of R and the COUNT - 1 regions after it, as a range: free slices' hold nothing. But to the first of all null
+ * pointers lead, and it never is zero: see slab_block_of_thread.
+ */
+static struct iovec descriptors(const struct region *r, size_t count)
+{
+	size_t kept = r->slices == heap_first.slices;
+
+	return (struct iovec){r->slices + kept * SLICES_PER_REGION, (count - kept) * PAGE_BYTES};
+}
+
+/* Adjacent regions become one range; of each the page of descriptors goes too. */
 static void release_batch(struct region **batch, size_t n, size_t *released, bool later)
 {
 	struct iovec ranges[BATCH_REGIONS], pages[BATCH_REGIONS];
@@ -435,7 +446,8 @@ static void release_batch(struct region **batch, size_t n, size_t *released, boo
 			else
 				run++;
 		ranges[q.n++] = (struct iovec){batch[i]->base, run * REGION_BYTES};
-		pages[q.n_pages++] = (struct iovec){batch[i]->slices, run * PAGE_BYTES};
+		pages[q.n_pages] = descriptors(batch[i], run);
+		q.n_pages += pages[q.n_pages].iov_len != 0;
 	}
 	release_regions(&q, later);
 }

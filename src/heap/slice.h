@@ -48,8 +48,10 @@ struct cache;
 struct region;
 
 struct slice {
-	void *free
-		__attribute__((aligned(CACHE_LINE))); /* blocks freed by the owner, linked through their first word */
+	union {
+		void *free;                    /* blocks freed by the owner, linked through their first word */
+		uint16_t pieces[LARGE_PIECES]; /* of a large block that mremap moved: see cache/large.c */
+	};
 	int32_t count;
 	int32_t mark;
 	uint32_t block_size;
@@ -60,10 +62,7 @@ struct slice {
 	struct slice *head;            /* of a slab: its first descriptor */
 	struct region *_Atomic region; /* atomic: late remote frees look at it */
 
-	union {
-		uint64_t magic;                /* see slab_block_of_thread */
-		uint16_t pieces[LARGE_PIECES]; /* of a large block that mremap moved: see cache/large.c */
-	};
+	uint64_t magic;          /* see slab_block_of_thread; stays when the slab has ended */
 	uintptr_t anchor;        /* last + the owner's cache_id, or + SLOW_ID; see slab_block_of_thread */
 	uint64_t bound;          /* see there; 0 in descriptors of anything but slabs */
 	uintptr_t last;          /* address of the last block carved so far */
@@ -77,7 +76,7 @@ struct slice {
 		uint8_t clean; /* so many sixteenths at its end hold zero where nothing is carved */
 		uint8_t spare; /* of a large block: so many pages at its end are none of it, or more */
 	};
-};
+} __attribute__((aligned(CACHE_LINE)));
 
 /* Fields that statistics read without a lock, whatever becomes of the slice meanwhile. */
 #define SLICE_GET(s, field)        __atomic_load_n(&(s)->field, __ATOMIC_RELAXED)
