@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# pmd-ptr says in gdb what a pointer is: in a process that has freed it twice, and in the core of that process; of a slab's
-# block, one with a seal, and a guarded one.
+# pmd-ptr says in gdb what a pointer is: in a process that has freed it twice, and in the core of that process, the kernel's
+# and gdb's; of a slab's block, one with a seal, and a guarded one.
 set -eu
 
 dir=${PMD_BUILD:-.}
@@ -50,7 +50,7 @@ pointer() {
 	debug -ex "set environment PMDALLOC_CONF $conf" -ex run -ex "source $script" -ex 'pmd-ptr block' -ex 'pmd-ptr 16' \
 		--args "$program" 1
 	expect "$@" '0x10: not memory that pmdalloc hands out'
-	# The kernel's core: one that gdb writes ends at the first page that cannot be read.
+	# The kernel's core: one that gdb writes ends at the first page that cannot be read, as guards are.
 	(cd "$cores" && ulimit -c unlimited && PMDALLOC_CONF=$conf "$program" 1 2>/dev/null) || true
 	core=$(find "$cores" -type f)
 	[ -n "$core" ] || return 0 # they go elsewhere here
@@ -60,6 +60,15 @@ pointer() {
 }
 
 pointer check:off ': 0 bytes into the block at' 'class 1, ' "free: on its owner's list" 'owned by the thread'
+
+# gdb's core has what is committed, and not the address space that is reserved: it would be 1 TiB.
+debug -ex "set environment PMDALLOC_CONF check:off" -ex run -ex "generate-core-file $cores/gcore" --args "$program" 1
+expect 'Saved corefile'
+[ "$(stat -c %s "$cores/gcore")" -lt $((64 << 20)) ] || { echo "gdb's core has $(stat -c %s "$cores/gcore") bytes" >&2; exit 1; }
+debug -ex "source $script" -ex 'pmd-ptr block' "$program" "$cores/gcore"
+expect ': 0 bytes into the block at' 'class 1, ' "free: on its owner's list"
+rm -f "$cores/gcore"
+
 pointer check:strict ': 0 bytes into the block at' 'in quarantine' 'region 0 (active), slice'
 # With counters the first samples are their requests.
 [ -n "${PMD_COUNTED:-}" ] ||

@@ -164,8 +164,10 @@ static int commit(char *p, size_t bytes)
 {
 	int error;
 
-	if (!release_is_restricted())
+	if (!release_is_restricted()) {
+		os_dump(p, bytes, true); /* first: then it is one mapping with what was committed before */
 		return os_commit(p, bytes);
+	}
 	error = os_remap(p, bytes);
 	if (error)
 		os_reserve_at(p, bytes);
@@ -193,6 +195,7 @@ static int reserve_span(struct heap *h, size_t span)
 	h->dirty_bits = h->available + bitmap / sizeof(uint64_t);
 	h->slices = (struct slice *)(h->mapping + header_bytes + root);
 	h->slices_high = header_bytes + root + PAGE_BYTES;
+	os_dump(h->mapping, meta + span, false);
 	error = commit(h->mapping + h->headers_low, h->slices_high - h->headers_low); /* the first region's too */
 	if (error)
 		os_unmap(h->mapping, meta + span);

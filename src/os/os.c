@@ -89,6 +89,11 @@ int os_advise(void *p, size_t bytes, int advice)
 	return error;
 }
 
+void os_dump(void *p, size_t bytes, bool dump)
+{
+	os_advise(p, bytes, dump ? MADV_DODUMP : MADV_DONTDUMP);
+}
+
 /* The kernel's PIDFD_SELF_THREAD_GROUP (6.14): this process, without a descriptor. */
 #define PIDFD_OF_SELF (-10001)
 

@@ -23,6 +23,12 @@ int os_map(size_t bytes, void **p);
 /* Makes part of a reservation readable and writable; charged from now on under strict overcommit. */
 int os_commit(void *p, size_t bytes);
 
+/*
+ * Whether P[0..BYTES) is in what gdb's gcore writes, which reads all that is mapped, page by page; the kernel's own cores have only what
+ * was touched. What is reserved must not be in it, and what is committed then be let in. A failure costs no more than that.
+ */
+void os_dump(void *p, size_t bytes, bool dump);
+
 /* Takes that back; the pages stay as they are. */
 int os_forbid(void *p, size_t bytes);
 
