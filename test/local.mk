@@ -402,6 +402,7 @@ test_t_static_archive_SOURCES = test/t_static.c
 test_t_static_archive_LDADD = libpmdalloc.a
 test_t_static_archive_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_static_cxx_SOURCES = test/t_static_cxx.cc
+test_t_static_cxx_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17
 test_t_static_cxx_LDADD = libpmdalloc.a
 test_t_static_cxx_LDFLAGS = $(AM_LDFLAGS) -all-static
 test_t_static_object_SOURCES = test/t_static.c

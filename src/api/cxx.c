@@ -68,17 +68,22 @@ static void *new_once(size_t size, size_t align, enum origin origin)
 	return LIKELY(s->free != NULL) ? slab_pop(s) : allocate(size, align, false, origin);
 }
 
-/* [new.delete.single]: tries, then calls the handler, until memory is found or there is no handler. */
-static NOINLINE void *try_handlers(size_t size, size_t align, enum origin origin)
+static bool call(handler_t handler)
+{
+	handler();
+	return true;
+}
+
+/* [new.delete.single]: tries, then has the handler called by CALLS, until memory is found, there is no handler, or CALLS has enough. */
+static NOINLINE void *try_handlers(size_t size, size_t align, enum origin origin, bool (*calls)(handler_t))
 {
 	void *p = NULL;
 
 	while (!p) {
 		handler_t handler = new_handler();
 
-		if (!handler)
+		if (!handler || !calls(handler))
 			return NULL;
-		handler();
 		p = new_once(size, align, origin);
 	}
 	return p;
@@ -88,7 +93,7 @@ static NOINLINE void *new_slow(size_t size, size_t align, enum origin origin)
 {
 	void *p = new_once(size, align, origin);
 
-	if (UNLIKELY(!p) && !(p = try_handlers(size, align, origin)))
+	if (UNLIKELY(!p) && !(p = try_handlers(size, align, origin, call)))
 		throw_bad_alloc();
 	return p;
 }
@@ -107,7 +112,7 @@ static inline void *new_fast(size_t size)
 /*
  * The forms that return null do what the throwing form does, but let no exception out. With a handler installed,
  * which may throw, that takes a catch block: the C++ runtime's own function has one, and calls our throwing form
- * from it.
+ * from it. In a static program there is none, and runtime_catches is one.
  */
 static NOINLINE void *new_nothrow_again(size_t size, size_t align, const void *nothrow, enum origin origin)
 {
@@ -120,7 +125,7 @@ static NOINLINE void *new_nothrow_again(size_t size, size_t align, const void *n
 	if (!new_handler())
 		return NULL;
 	if (align > MIN_ALIGN ? !with_align : !plain)
-		return try_handlers(size, align, origin);
+		return try_handlers(size, align, origin, runtime_catches);
 	return align > MIN_ALIGN ? with_align(size, align, nothrow) : plain(size, nothrow);
 }
 

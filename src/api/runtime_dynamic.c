@@ -18,3 +18,9 @@ void *runtime_find(const char *name)
 	}
 	return NULL;
 }
+
+bool runtime_catches(void (*handler)(void))
+{
+	handler();
+	return true;
+}
