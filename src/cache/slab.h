@@ -87,9 +87,9 @@ static inline uint64_t slab_key(const struct slice *s)
  * 2^48 + 1; for 72 and 80 KiB, as e is a ninth and a fifth of size and magic > 2^47.
  * A k < capacity that is not a block's lies less than a slab below its start, in a slice with another descriptor.
  *
- * Null pointers lead to the first descriptor, and may while another thread makes it a slab: then anchor and magic are read from
- * before, and the new bound. So neither is ever 0 there: for any two of what they have been, and any id, the above holds, as
- * null is far from all blocks.
+ * Null pointers lead to the first descriptor, and may while another thread makes it a slab: then anchor (below: last) and magic
+ * are read from before, and the new bound. So none of them is ever 0 there: for any two of what they have been, and any id, the
+ * above holds, as null is far from all blocks.
  * (The idea of testing divisibility so: D. Lemire et al., "Faster remainder by direct computation", 2019.)
  */
 static inline bool slab_block_of_thread(const struct slice *s, const void *p, uintptr_t id)

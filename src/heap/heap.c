@@ -356,7 +356,7 @@ int heap_init(void)
 	pool_add_clean(&heap_first, 0);
 	/* A free(NULL) while this becomes a slab for the first time must not take it for its own: see slab_block_of_thread. */
 	heap_first.slices->magic = 1;
-	heap_first.slices->anchor = (uintptr_t)1 << 41;
+	heap_first.slices->anchor = heap_first.slices->last = (uintptr_t)1 << 41;
 	if (heap_has_fast_path)
 		heap_first_slices = heap_first.slices;
 	return 0;
