@@ -68,21 +68,22 @@ static void *new_once(size_t size, size_t align, enum origin origin)
 	return LIKELY(s->free != NULL) ? slab_pop(s) : allocate(size, align, false, origin);
 }
 
-static bool call(handler_t handler)
-{
-	handler();
-	return true;
-}
-
-/* [new.delete.single]: tries, then has the handler called by CALLS, until memory is found, there is no handler, or CALLS has enough. */
-static NOINLINE void *try_handlers(size_t size, size_t align, enum origin origin, bool (*calls)(handler_t))
+/*
+ * [new.delete.single]: tries, then calls the handler, until memory is found or there is no handler. With NOTHROW an exception
+ * that the handler throws is the end of it, where it can be caught.
+ */
+static NOINLINE void *try_handlers(size_t size, size_t align, enum origin origin, bool nothrow)
 {
 	void *p = NULL;
 
 	while (!p) {
 		handler_t handler = new_handler();
 
-		if (!handler || !calls(handler))
+		if (!handler)
+			return NULL;
+		if (!nothrow)
+			handler();
+		else if (!runtime_catches(handler))
 			return NULL;
 		p = new_once(size, align, origin);
 	}
@@ -93,7 +94,7 @@ static NOINLINE void *new_slow(size_t size, size_t align, enum origin origin)
 {
 	void *p = new_once(size, align, origin);
 
-	if (UNLIKELY(!p) && !(p = try_handlers(size, align, origin, call)))
+	if (UNLIKELY(!p) && !(p = try_handlers(size, align, origin, false)))
 		throw_bad_alloc();
 	return p;
 }
@@ -125,7 +126,7 @@ static NOINLINE void *new_nothrow_again(size_t size, size_t align, const void *n
 	if (!new_handler())
 		return NULL;
 	if (align > MIN_ALIGN ? !with_align : !plain)
-		return try_handlers(size, align, origin, runtime_catches);
+		return try_handlers(size, align, origin, true);
 	return align > MIN_ALIGN ? with_align(size, align, nothrow) : plain(size, nothrow);
 }
 

@@ -8,7 +8,10 @@
 /* NAME in it, NULL if there is none. */
 void *runtime_find(const char *name);
 
-/* Calls HANDLER. False: an exception came out of it and was caught. Where runtime_find finds, nobody has a need of that: true. */
+/*
+ * Calls HANDLER. False: an exception came out of it, and was caught. The dynamic form catches none, as what runtime_find finds
+ * does.
+ */
 bool runtime_catches(void (*handler)(void));
 
 #endif

@@ -354,7 +354,10 @@ int heap_init(void)
 	if (!heap_grow(&heap_first, 1))
 		return ENOMEM;
 	pool_add_clean(&heap_first, 0);
-	/* A free(NULL) while this becomes a slab for the first time must not take it for its own: see slab_block_of_thread. */
+	/*
+	 * A free(NULL) while this becomes a slab for the first time must not take it for its own: see slab_block_of_thread. With a
+	 * magic of 1, whatever is above every bound and every id does.
+	 */
 	heap_first.slices->magic = 1;
 	heap_first.slices->anchor = heap_first.slices->last = (uintptr_t)1 << 41;
 	if (heap_has_fast_path)

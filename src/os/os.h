@@ -24,8 +24,8 @@ int os_map(size_t bytes, void **p);
 int os_commit(void *p, size_t bytes);
 
 /*
- * Whether P[0..BYTES) is in what gdb's gcore writes, which reads all that is mapped, page by page; the kernel's own cores have only what
- * was touched. What is reserved must not be in it, and what is committed then be let in. A failure costs no more than that.
+ * Whether P[0..BYTES) is in cores. What is only reserved must not be: gdb's gcore reads and writes all that is mapped, where the
+ * kernel writes what was touched. What is committed is let in. A failure costs no more than that.
  */
 void os_dump(void *p, size_t bytes, bool dump);
 
